@@ -1,0 +1,89 @@
+/* engine.h: a model, opened over a chain of workers.
+ *
+ * What a command needs: open a model (workers start or join, get their slices, load them), feed tokens of a sequence, get answers
+ * for the rows it wants. The engine owns sockets, worker processes and the pipeline's schedule; it holds no weights. Calls block,
+ * from one thread; engine_cancel may come from anywhere. */
+#ifndef YL_ENGINE_H
+#define YL_ENGINE_H
+
+#include "frames.h"
+#include "gguf.h"
+#include "hparams.h"
+#include "status.h"
+
+typedef struct engine engine;
+
+enum { ENGINE_DEFAULT_CTX = 4096, ENGINE_MAX_WORKERS = 256 };
+
+/* Severity of a line for the log. */
+typedef enum engine_log_level { ENGINE_LOG_ERROR, ENGINE_LOG_WARN, ENGINE_LOG_INFO, ENGINE_LOG_DEBUG } engine_log_level;
+
+typedef struct engine_options {
+    const char *model_path;
+    uint32_t n_local;           /* local workers to start; 0: 1 */
+    const char *worker_program; /* path of yllama-worker */
+    uint32_t n_threads;         /* of each local worker; 0: cores / n_local, at least 1 */
+    uint32_t n_ctx;             /* positions a sequence; 0: the smaller of the model's and ENGINE_DEFAULT_CTX */
+    uint32_t n_seq;             /* sequences at a time; 0: 1 */
+    uint32_t n_batch;           /* rows on their way at most (-b) */
+    uint32_t n_ubatch;          /* rows of a micro-batch at most (-ub) */
+    kv_type type_k, type_v;
+    frame_load load;
+    bool stream_weights;  /* workers are not told where the model file is: weights travel to them */
+    const char *isa;      /* kernels that local workers use; NULL: the best */
+    uint32_t timeout_ms;  /* a worker silent, or standing still, this long is lost; 0: 10,000 */
+    bool verbose;         /* workers log what they do */
+    const char *log_path; /* workers' stderr goes there (appended), NULL: to ours */
+    /* Lines for the log, and progress of loading in [0, 1] (what: "loading weights"); may be NULL. */
+    void (*on_log)(void *ctx, engine_log_level level, const char *line);
+    void (*on_progress)(void *ctx, const char *what, double fraction);
+    bool (*is_interrupted)(void *ctx); /* asked while opening waits: true makes it fail with YL_ECANCELED; may be NULL */
+    void *ctx;
+} engine_options;
+
+/* Opens the model, starts workers, gives out slices and waits until all are ready. The message of an error names worker and cause.
+ * Whatever it started is stopped again when it fails. */
+yl_status engine_open(engine **out, const engine_options *options, yl_error *err);
+
+/* Shuts local workers down (SHUTDOWN, then SIGTERM, then SIGKILL) and leaves nothing behind. NULL: nothing. */
+void engine_close(engine *e);
+
+const gguf *engine_gguf(const engine *e);
+const hparams *engine_hparams(const engine *e);
+uint32_t engine_n_ctx(const engine *e);
+
+/* Called for every answer, in order of rows; views are valid during the call. `row` in the answer counts from the first token of
+ * the call. Anything but YL_OK ends the call with that status and *err as the callback left it. */
+typedef yl_status engine_answer_fn(void *ctx, const frame_answer *answer, yl_error *err);
+
+/* Feeds tokens at positions [pos, pos + n) of sequence seq (< n_seq), after truncating it to pos; cut in micro-batches that keep
+ * all stages busy. wants: rows ascending, counted within `tokens`. Returns when every answer was given. YL_EINVAL: pos + n beyond
+ * n_ctx, a token beyond n_vocab; YL_EPEER: a worker was lost or refused; YL_ECANCELED: engine_cancel (positions from pos on are
+ * then undefined: feed them again). A row that became non-finite is YL_EPEER: "layer 3, position 17: ...". */
+yl_status engine_eval(engine *e, uint32_t seq, uint32_t pos, const int32_t *tokens, size_t n, const frame_want *wants,
+                      size_t n_wants, engine_answer_fn *on_answer, void *ctx, yl_error *err);
+
+/* Asks again, differently, for a row of the last engine_eval of the sequence that had a want. pos: its position. */
+yl_status engine_again(engine *e, uint32_t seq, uint32_t pos, const frame_want *want, engine_answer_fn *on_answer, void *ctx,
+                       yl_error *err);
+
+/* Forgets a sequence. */
+yl_status engine_release(engine *e, uint32_t seq, yl_error *err);
+
+/* Makes a running or the next call return YL_ECANCELED soon. Safe in a signal handler. engine_resume makes calls work again. */
+void engine_cancel(engine *e);
+void engine_resume(engine *e);
+
+/* What a stage is and did. Strings are valid until engine_close. */
+typedef struct engine_stage {
+    const char *name;
+    slice_range range;
+    uint64_t weight_bytes, kv_bytes, scratch_bytes; /* from READY */
+    uint64_t load_ns;
+    frame_stats stats; /* since the chain was wired */
+} engine_stage;
+uint32_t engine_n_stages(const engine *e);
+/* Asks every stage. stages: [engine_n_stages]. */
+yl_status engine_stages(engine *e, engine_stage *stages, yl_error *err);
+
+#endif

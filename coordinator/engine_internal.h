@@ -1,0 +1,56 @@
+/* engine_internal.h: the state of an engine, shared by engine.c (calls) and engine_open.c (from options to a chain that is ready).
+ */
+#ifndef YL_ENGINE_INTERNAL_H
+#define YL_ENGINE_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "cluster.h"
+#include "engine.h"
+#include "local_workers.h"
+#include "pipeline.h"
+
+/* A stage of the chain. */
+typedef struct stage {
+    char name[32];
+    int worker; /* index in the cluster, -1: it has not said HELLO */
+    slice_range range;
+    frame_tensor *tensors;       /* [n_tensors] of its slice, as ASSIGN lists them */
+    const gguf_tensor **sources; /* [n_tensors] the same, in the model file */
+    uint32_t n_tensors;
+    uint64_t weight_bytes, sent_bytes;
+    bool is_ready;
+    frame_ready ready;
+    uint64_t stats_id; /* of the STATS that it owes us; 0: none */
+    frame_stats stats;
+} stage;
+
+struct engine {
+    engine_options o;
+    gguf *model;
+    hparams hp;
+    uint8_t model_id[FRAME_ID_BYTES];
+    uint32_t n_ctx;
+    local_workers *locals;
+    cluster *cluster;
+    pipeline *pipeline;
+    uint64_t epoch;
+    stage *stages;
+    uint32_t n_stages;
+    atomic_bool is_canceled;
+    yl_error broken;     /* status YL_OK while the chain works; else why it does not */
+    uint64_t checked_ms; /* when local processes were last looked at */
+
+    /* The call under way. */
+    engine_answer_fn *on_answer;
+    void *answer_ctx;
+    uint64_t awaited_id; /* of a LOGITS or SEQ; 0: none, or it came back */
+};
+
+/* Waits up to wait_ms for frames and handles them; notices workers that ended. */
+yl_status engine_pump(engine *e, uint32_t wait_ms, yl_error *err);
+
+/* engine_open.c: answers WANT. */
+yl_status engine_send_chunk(engine *e, stage *s, const frame_want_chunk *want, yl_error *err);
+
+#endif

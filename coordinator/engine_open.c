@@ -1,0 +1,364 @@
+/* engine_open.c: from options to a chain that is ready.
+ *
+ * Read the model, hold it against the machine's memory, cut it into slices, start workers, wait for their HELLO, tell each its
+ * slice, send weights to those that have none, wait until every one is READY. Whatever goes wrong ends in one sentence, and
+ * everything that was started is stopped. */
+#include "engine_internal.h"
+
+#include "model_identity.h"
+#include "placement.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { DEFAULT_TIMEOUT_MS = 10000, DEFAULT_BATCH = 2048, DEFAULT_UBATCH = 512, WAIT_MS = 20, N_ARGS = 24 };
+
+static const double MIB = 1024.0 * 1024.0;
+
+static void log_line(const engine *e, engine_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void log_line(const engine *e, engine_log_level level, const char *format, ...)
+{
+    if (!e->o.on_log) return;
+    char line[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    e->o.on_log(e->o.ctx, level, line);
+}
+
+/* ---- what was asked for ---- */
+
+static yl_status settle_options(engine *e, yl_error *err)
+{
+    engine_options *o = &e->o;
+    if (!o->n_local) o->n_local = 1;
+    if (!o->n_seq) o->n_seq = 1;
+    if (!o->n_batch) o->n_batch = DEFAULT_BATCH;
+    if (!o->n_ubatch) o->n_ubatch = DEFAULT_UBATCH;
+    if (!o->timeout_ms) o->timeout_ms = DEFAULT_TIMEOUT_MS;
+    if (o->n_ubatch > FRAME_MAX_ROWS) return yl_fail(err, YL_EINVAL, "a micro-batch (-ub) has at most %d rows", FRAME_MAX_ROWS);
+    if (o->n_ubatch > o->n_batch) o->n_ubatch = o->n_batch;
+    if (o->n_local > ENGINE_MAX_WORKERS) return yl_fail(err, YL_EINVAL, "at most %d local workers", ENGINE_MAX_WORKERS);
+    if (!o->n_threads) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        o->n_threads = cores > (long)o->n_local ? (uint32_t)cores / o->n_local : 1;
+    }
+    uint32_t trained = e->hp.n_ctx_train;
+    e->n_ctx = o->n_ctx ? o->n_ctx : trained && trained < ENGINE_DEFAULT_CTX ? trained : ENGINE_DEFAULT_CTX;
+    if (e->n_ctx > HPARAMS_MAX_CTX)
+        return yl_fail(err, YL_ELIMIT, "a context of %u positions: at most %d", e->n_ctx, HPARAMS_MAX_CTX);
+    if (trained && e->n_ctx > trained)
+        log_line(e, ENGINE_LOG_WARN, "a context of %u positions, but the model was trained for %u: expect worse text beyond",
+                 e->n_ctx, trained);
+    return YL_OK;
+}
+
+/* ---- slices ---- */
+
+static double tensor_bytes(const engine *e, tensor_role role, uint32_t layer)
+{
+    const gguf_tensor *t = NULL;
+    hparams_find_tensor(&t, e->model, &e->hp, role, layer, NULL);
+    return t ? (double)t->n_bytes : 0;
+}
+
+/* Bytes that a stage reads a token: what decoding costs on one machine. */
+static yl_status place(engine *e, yl_error *err)
+{
+    placement_costs costs = {.embd = 0};
+    for (int role = 0; role < TENSOR_LAYER_END; role++) costs.layer += tensor_bytes(e, (tensor_role)role, 0);
+    costs.head = tensor_bytes(e, e->hp.tied_embeddings ? TENSOR_TOKEN_EMBD : TENSOR_OUTPUT, 0);
+    slice_range *ranges = calloc(e->n_stages, sizeof *ranges);
+    if (!ranges) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->n_stages);
+    yl_status status = placement_even(ranges, e->n_stages, e->hp.n_layer, &costs, err);
+    for (uint32_t i = 0; i < e->n_stages && !status; i++) e->stages[i].range = ranges[i];
+    free(ranges);
+    return status;
+}
+
+static yl_status list_tensors(engine *e, stage *s, yl_error *err)
+{
+    uint32_t n = slice_range_n_tensors(&s->range);
+    s->tensors = calloc(n, sizeof *s->tensors);
+    s->sources = calloc(n, sizeof *s->sources);
+    if (!s->tensors || !s->sources) return yl_fail(err, YL_ENOMEM, "no memory for a list of %u tensors", n);
+    for (uint32_t i = 0; i < n; i++) {
+        slice_tensor st = slice_range_tensor_at(&s->range, &e->hp, i);
+        const gguf_tensor *t;
+        yl_status status = hparams_find_tensor(&t, e->model, &e->hp, st.role, st.layer, err);
+        if (status) return status;
+        if (!t) continue;
+        s->tensors[s->n_tensors] = (frame_tensor){
+            .role = st.role, .layer = st.layer, .type = t->type, .n_rows = t->n_dims > 1 ? t->ne[1] : 1, .n_cols = t->ne[0]};
+        s->sources[s->n_tensors++] = t;
+        s->weight_bytes += t->n_bytes;
+    }
+    return YL_OK;
+}
+
+static yl_status make_stages(engine *e, yl_error *err)
+{
+    e->stages = calloc(e->o.n_local, sizeof *e->stages);
+    if (!e->stages) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->o.n_local);
+    e->n_stages = e->o.n_local;
+    yl_status status = place(e, err);
+    for (uint32_t i = 0; i < e->n_stages && !status; i++) {
+        stage *s = &e->stages[i];
+        s->worker = -1;
+        snprintf(s->name, sizeof s->name, "worker-%u", i);
+        status = list_tensors(e, s, err);
+    }
+    if (status) yl_error_context(err, "%s: ", e->o.model_path);
+    return status;
+}
+
+static uint64_t available_bytes(void)
+{
+    FILE *f = fopen("/proc/meminfo", "re");
+    char line[128];
+    unsigned long long kib = 0;
+    while (f && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "MemAvailable: %llu", &kib) == 1) break;
+    }
+    if (f) fclose(f);
+    return kib * 1024;
+}
+
+/* All local workers share this machine, so their sum is held against it before any starts. */
+static yl_status check_memory(const engine *e, yl_error *err)
+{
+    const engine_options *o = &e->o;
+    double weights = 0, row = (double)e->hp.n_head_kv * e->hp.n_embd_head * e->hp.n_layer;
+    for (uint32_t i = 0; i < e->n_stages; i++) weights += (double)e->stages[i].weight_bytes;
+    double kv = row * e->n_ctx * o->n_seq * ((o->type_k == KV_F32 ? 4 : 2) + (o->type_v == KV_F32 ? 4 : 2));
+    bool copied = o->stream_weights || o->load == FRAME_LOAD_HEAP;
+    double needed = kv + (copied ? weights : 0), available = (double)available_bytes();
+    if (available > 0 && needed > available)
+        return yl_fail(err, YL_ENOMEM,
+                       "%s: needs %.0f MiB (weights %.0f%s, KV cache for %u positions %.0f), but %.0f MiB are free: use a smaller "
+                       "quantization, a smaller context (-c)%s",
+                       o->model_path, needed / MIB, weights / MIB, copied ? "" : " mapped, not counted", e->n_ctx, kv / MIB,
+                       available / MIB, copied && !o->stream_weights ? ", or --mmap" : "");
+    if (available > 0 && weights + kv > available)
+        log_line(e, ENGINE_LOG_WARN,
+                 "the model (%.0f MiB) and its KV cache (%.0f MiB) are larger than the free memory (%.0f MiB): it will be slow",
+                 weights / MIB, kv / MIB, available / MIB);
+    return YL_OK;
+}
+
+/* ---- processes ---- */
+
+static yl_status start_worker(engine *e, uint32_t i, yl_error *err)
+{
+    const engine_options *o = &e->o;
+    const char *dir = local_workers_dir(e->locals);
+    char control[160], data[160], threads[16], timeout[16];
+    snprintf(control, sizeof control, "ipc://%s/control", dir);
+    snprintf(data, sizeof data, "ipc://%s/data-%u", dir, i);
+    snprintf(threads, sizeof threads, "%u", o->n_threads);
+    snprintf(timeout, sizeof timeout, "%u", o->timeout_ms);
+    const char *argv[N_ARGS] = {o->worker_program, "--connect", control, "--data",    data,    "--name",
+                                e->stages[i].name, "--threads", threads, "--timeout", timeout, "--once"};
+    size_t n = 12;
+    if (!o->stream_weights) {
+        argv[n++] = "--model";
+        argv[n++] = o->model_path;
+    }
+    if (o->isa) {
+        argv[n++] = "--isa";
+        argv[n++] = o->isa;
+    }
+    if (o->verbose) argv[n++] = "--verbose";
+    return local_workers_start(e->locals, e->stages[i].name, argv, o->log_path, err);
+}
+
+static yl_status start_workers(engine *e, yl_error *err)
+{
+    yl_status status = local_workers_new(&e->locals, err);
+    if (status) return status;
+    char control[160], results[160];
+    snprintf(control, sizeof control, "ipc://%s/control", local_workers_dir(e->locals));
+    snprintf(results, sizeof results, "ipc://%s/results", local_workers_dir(e->locals));
+    status = cluster_new(&e->cluster, control, results, e->o.timeout_ms, err);
+    for (uint32_t i = 0; i < e->n_stages && !status; i++) status = start_worker(e, i, err);
+    return status;
+}
+
+/* ---- the chain ---- */
+
+static yl_status wait_a_moment(engine *e, yl_error *err)
+{
+    if (e->o.is_interrupted && e->o.is_interrupted(e->o.ctx)) return yl_fail(err, YL_ECANCELED, "interrupted");
+    return engine_pump(e, WAIT_MS, err);
+}
+
+/* Until every stage has said HELLO. */
+static yl_status wait_for_workers(engine *e, yl_error *err)
+{
+    uint64_t deadline = cluster_now_ms() + e->o.timeout_ms;
+    for (uint32_t i = 0; i < e->n_stages;) {
+        e->stages[i].worker = cluster_find(e->cluster, e->stages[i].name);
+        if (e->stages[i].worker >= 0) {
+            i++;
+            continue;
+        }
+        if (cluster_now_ms() > deadline)
+            return yl_fail(err, YL_EPEER, "worker '%s' did not come within %u ms (-v shows what it does)", e->stages[i].name,
+                           e->o.timeout_ms);
+        yl_status status = wait_a_moment(e, err);
+        if (status) return status;
+    }
+    return YL_OK;
+}
+
+static const char *data_endpoint(const engine *e, uint32_t i)
+{
+    return i < e->n_stages ? cluster_worker_at(e->cluster, (uint32_t)e->stages[i].worker)->data_endpoint
+                           : cluster_result_endpoint(e->cluster);
+}
+
+static yl_status assign(engine *e, uint32_t i, yl_error *err)
+{
+    const stage *s = &e->stages[i];
+    const char *next = data_endpoint(e, i + 1);
+    frame f = {.kind = FRAME_ASSIGN, .epoch = e->epoch};
+    f.assign = (frame_assign){.coordinator = cluster_instance(e->cluster),
+                              .stage = i,
+                              .n_stages = e->n_stages,
+                              .hp = e->hp,
+                              .range = s->range,
+                              .n_ctx = e->n_ctx,
+                              .n_seq = e->o.n_seq,
+                              .max_rows = e->o.n_ubatch,
+                              .kv_type_k = e->o.type_k,
+                              .kv_type_v = e->o.type_v,
+                              .load = e->o.load,
+                              .model_id = {e->model_id, sizeof e->model_id},
+                              .next_endpoint = {(const uint8_t *)next, strlen(next)},
+                              .heartbeat_ms = CLUSTER_HEARTBEAT_MS,
+                              .n_tensors = s->n_tensors,
+                              .tensors = s->tensors};
+    return cluster_send(e->cluster, (uint32_t)s->worker, &f, err);
+}
+
+yl_status engine_send_chunk(engine *e, stage *s, const frame_want_chunk *want, yl_error *err)
+{
+    if (want->tensor >= s->n_tensors)
+        return yl_fail(err, YL_EPEER, "worker '%s' wants tensor %u of %u", s->name, want->tensor, s->n_tensors);
+    const gguf_tensor *t = s->sources[want->tensor];
+    if (want->offset > t->n_bytes || want->n_bytes > t->n_bytes - want->offset)
+        return yl_fail(err, YL_EPEER, "worker '%s' wants bytes beyond the end of '%s'", s->name, t->name);
+    if (!want->offset) gguf_advise_needed(e->model, t);
+    frame f = {.kind = FRAME_TENSOR, .epoch = e->epoch};
+    f.tensor = (frame_chunk){.tensor = want->tensor, .offset = want->offset, .data = {t->data + want->offset, want->n_bytes}};
+    yl_status status = cluster_send(e->cluster, (uint32_t)s->worker, &f, err);
+    s->sent_bytes += want->n_bytes;
+    if (want->offset + want->n_bytes == t->n_bytes) gguf_advise_done(e->model, t);
+    return status;
+}
+
+static void show_progress(const engine *e)
+{
+    if (!e->o.on_progress) return;
+    double done = 0, all = 0;
+    for (uint32_t i = 0; i < e->n_stages; i++) {
+        const stage *s = &e->stages[i];
+        all += (double)s->weight_bytes;
+        done += s->is_ready ? (double)s->weight_bytes : (double)s->sent_bytes;
+    }
+    e->o.on_progress(e->o.ctx, "loading weights", all > 0 ? done / all : 1);
+}
+
+static bool all_ready(const engine *e)
+{
+    for (uint32_t i = 0; i < e->n_stages; i++) {
+        if (!e->stages[i].is_ready) return false;
+    }
+    return true;
+}
+
+static yl_status wire(engine *e, yl_error *err)
+{
+    e->epoch++;
+    yl_status status = cluster_connect_first(e->cluster, data_endpoint(e, 0), err);
+    for (uint32_t i = 0; i < e->n_stages && !status; i++) status = assign(e, i, err);
+    while (!status && !all_ready(e)) {
+        show_progress(e);
+        status = wait_a_moment(e, err);
+    }
+    if (!status) show_progress(e);
+    return status;
+}
+
+static yl_status make_pipeline(engine *e, yl_error *err)
+{
+    pipeline_spec spec = {.n_stages = e->n_stages,
+                          .n_seq = e->o.n_seq,
+                          .n_ctx = e->n_ctx,
+                          .n_vocab = e->hp.n_vocab,
+                          .max_rows = e->o.n_ubatch,
+                          .max_rows_in_flight = e->o.n_batch};
+    return pipeline_new(&e->pipeline, &spec, err);
+}
+
+static yl_status read_model(engine *e, yl_error *err)
+{
+    yl_status status = gguf_open(&e->model, e->o.model_path, err);
+    if (status) return status;
+    status = hparams_read(&e->hp, e->model, err);
+    if (status) yl_error_context(err, "%s: ", e->o.model_path);
+    if (!status) status = model_identity(e->model_id, e->model, err);
+    return status;
+}
+
+yl_status engine_open(engine **out, const engine_options *options, yl_error *err)
+{
+    *out = NULL;
+    engine *e = calloc(1, sizeof *e);
+    if (!e) return yl_fail(err, YL_ENOMEM, "no memory for an engine");
+    e->o = *options;
+    yl_status status = read_model(e, err);
+    if (!status) status = settle_options(e, err);
+    if (!status) status = make_stages(e, err);
+    if (!status) status = check_memory(e, err);
+    if (!status) status = make_pipeline(e, err);
+    if (!status) status = start_workers(e, err);
+    if (!status) status = wait_for_workers(e, err);
+    if (!status) status = wire(e, err);
+    if (status) {
+        engine_close(e);
+        return status;
+    }
+    for (uint32_t i = 0; i < e->n_stages; i++) {
+        const stage *s = &e->stages[i];
+        log_line(e, ENGINE_LOG_DEBUG, "%s: layers %u to %u%s%s, %.1f MiB of weights, %.1f MiB of KV cache, ready after %.0f ms",
+                 s->name, s->range.layer_begin, s->range.layer_end, s->range.has_embd ? ", embedding" : "",
+                 s->range.has_head ? ", output head" : "", (double)s->ready.weight_bytes / MIB, (double)s->ready.kv_bytes / MIB,
+                 (double)s->ready.load_ns / 1e6);
+    }
+    *out = e;
+    return YL_OK;
+}
+
+void engine_close(engine *e)
+{
+    if (!e) return;
+    frame f = {.kind = FRAME_SHUTDOWN, .epoch = e->epoch};
+    for (uint32_t i = 0; e->cluster && i < cluster_n_workers(e->cluster); i++) cluster_send(e->cluster, i, &f, NULL);
+    if (e->locals && e->cluster) local_workers_wait(e->locals, e->broken.status ? 100 : 1000);
+    cluster_free(e->cluster);
+    local_workers_free(e->locals);
+    pipeline_free(e->pipeline);
+    for (uint32_t i = 0; i < e->n_stages; i++) {
+        free(e->stages[i].tensors);
+        free(e->stages[i].sources);
+    }
+    free(e->stages);
+    gguf_free(e->model);
+    free(e);
+}

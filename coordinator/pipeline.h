@@ -1,0 +1,57 @@
+/* pipeline.h: which micro-batch enters the chain next, and whose the answers are.
+ *
+ * A chain of n stages is busy when n micro-batches are in flight, so a prompt is cut into pieces that follow each other. This is
+ * the arithmetic of that, as a function of what was asked and what came back: no socket, no clock. */
+#ifndef YL_PIPELINE_H
+#define YL_PIPELINE_H
+
+#include "frames.h"
+
+typedef struct pipeline_spec {
+    uint32_t n_stages;
+    uint32_t n_seq, n_ctx, n_vocab;
+    uint32_t max_rows;           /* of a FORWARD (-ub) */
+    uint32_t max_rows_in_flight; /* of all FORWARDs on their way (-b); at least max_rows */
+} pipeline_spec;
+
+enum { PIPELINE_MIN_ROWS = 16 }; /* a prompt is not cut finer: each piece reads all weights again */
+
+typedef struct pipeline pipeline;
+
+yl_status pipeline_new(pipeline **out, const pipeline_spec *spec, yl_error *err);
+void pipeline_free(pipeline *p);
+
+/* Rows to be fed: positions [pos, pos + n) of a sequence. The arrays are borrowed until the request is done or dropped. */
+typedef struct pipeline_request {
+    uint32_t seq, pos;
+    const int32_t *tokens; /* [n] */
+    size_t n;
+    const frame_want *wants; /* rows ascending, counted within tokens */
+    size_t n_wants;
+} pipeline_request;
+
+/* Queues a request, one a sequence at a time. YL_EINVAL: beyond n_seq, n_ctx or n_vocab, or the sequence has one already. */
+yl_status pipeline_submit(pipeline *p, const pipeline_request *r, yl_error *err);
+
+/* Is the sequence's request answered whole (or was there none)? */
+bool pipeline_is_done(const pipeline *p, uint32_t seq);
+/* Forgets a request: what is not sent is never sent, what is in flight comes back unheard. */
+void pipeline_drop(pipeline *p, uint32_t seq);
+/* Frames on their way, of dropped requests too. */
+uint32_t pipeline_n_in_flight(const pipeline *p);
+
+/* Makes the next FORWARD if there are rows to send and credit for them. The frame is valid until the next call. */
+bool pipeline_next(pipeline *p, frame *out);
+
+/* Takes a RESULT: calls on_answer for each answer of a request that was not dropped, with `row` counted within the request's
+ * tokens. YL_EPEER: no such frame is in flight, or the answers are not what was asked for. */
+typedef yl_status pipeline_answer_fn(void *ctx, const frame_answer *answer, yl_error *err);
+yl_status pipeline_result(pipeline *p, const frame *result, pipeline_answer_fn *on_answer, void *ctx, yl_error *err);
+
+/* An id for a frame that is not a FORWARD (SEQ, LOGITS, STATS): unique among all ids. */
+uint64_t pipeline_take_id(pipeline *p);
+
+/* The sequence was released: its steps count from 1 again. */
+void pipeline_forget_seq(pipeline *p, uint32_t seq);
+
+#endif

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds, and runs every test. Ends with ctest's summary.
+#
+#   tests/run.sh          all of it, as continuous integration does
+#   tests/run.sh --fast   the release build's tests only
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$top"
+# shellcheck source=deploy/packages.sh
+. deploy/packages.sh
+
+install_packages "building yllama" $YLLAMA_BUILD_PACKAGES
+install_packages "testing yllama" libcmocka-dev clang "libclang-rt-14-dev|libclang-rt-19-dev|libclang-rt-18-dev" clang-format nodejs
+command -v npm >/dev/null || install_packages "testing yllama" npm
+
+jobs=$(nproc)
+quietly() { # runs a command; shows what it printed only when it fails
+    local log
+    log=$(mktemp)
+    if ! "$@" >"$log" 2>&1; then
+        tail -n 60 "$log"
+        rm -f "$log"
+        return 1
+    fi
+    rm -f "$log"
+}
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "format"
+git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+
+if [ "${1-}" != --fast ]; then
+    step "clang, address and undefined behaviour sanitizers"
+    quietly cmake --preset clang-asan
+    quietly cmake --build build-asan -j "$jobs"
+    ctest --test-dir build-asan -j "$jobs" --output-on-failure --no-tests=error -LE "slow|oracle" | tail -n 15
+
+    step "thread sanitizer"
+    quietly cmake --preset tsan
+    quietly cmake --build build-tsan -j "$jobs"
+    ctest --test-dir build-tsan -j "$jobs" --output-on-failure --no-tests=error -L threads | tail -n 15
+fi
+
+step "release"
+quietly cmake --preset ci
+quietly cmake --build build -j "$jobs"
+ctest --test-dir build -j "$jobs" --output-on-failure --no-tests=error

@@ -1,0 +1,332 @@
+/* test_kernels.c: matmul and quantize of each table against the contract written down a second time (contract.h), to the bit.
+ *
+ * Inputs lie in blocks of their exact size, at odd addresses where the contract allows any, and
+ * must be unchanged afterwards; outputs lie between canaries. */
+#include <math.h>
+#include <stdbool.h>
+
+#include "contract.h"
+#include "kernel_harness.h"
+
+static const quant_type all_types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0,   QUANT_Q4_1,
+                                       QUANT_Q5_0, QUANT_Q5_1, QUANT_Q8_0, QUANT_Q2_K,   QUANT_Q3_K,
+                                       QUANT_Q4_K, QUANT_Q5_K, QUANT_Q6_K, QUANT_IQ4_NL, QUANT_IQ4_XS};
+enum { N_TYPES = sizeof all_types / sizeof all_types[0] };
+
+/* How weights are filled: any bits, or the largest of everything. */
+typedef enum fill { FILL_RANDOM, FILL_ONES, FILL_ZEROS, FILL_END } fill;
+
+/* f16 scales: ordinary ones, and now and then zero, a subnormal, the largest. */
+static uint16_t random_scale(void)
+{
+    static const uint16_t special[] = {0x0000, 0x8000, 0x0001, 0x83ff, 0x7bff, 0xfbff};
+    if (random_bits() % 16 == 0) return special[random_bits() % 6];
+    return quant_f32_to_f16(random_float() * 0.01f);
+}
+
+/* Where the f16 scales of a block are: byte offsets; the second is the first's twin where there is but one. */
+static void scale_offsets(quant_type type, size_t offset[2])
+{
+    offset[0] = offset[1] = 0;
+    switch (type) {
+    case QUANT_Q4_1:
+    case QUANT_Q5_1:
+    case QUANT_Q4_K:
+    case QUANT_Q5_K: offset[1] = 2; break;
+    case QUANT_Q2_K: offset[0] = 80, offset[1] = 82; break;
+    case QUANT_Q3_K: offset[0] = offset[1] = 108; break;
+    case QUANT_Q6_K: offset[0] = offset[1] = 208; break;
+    default: break;
+    }
+}
+
+static void fill_block(quant_type type, uint8_t *block, fill how)
+{
+    const quant_traits *t = quant_traits_of(type);
+    if (t->act_block == 0) {
+        uint32_t bits = random_bits();
+        float f = random_float();
+        if (type == QUANT_F16) bits = quant_f32_to_f16(f);
+        if (type == QUANT_F32) memcpy(&bits, &f, sizeof bits);
+        if (type == QUANT_BF16) bits = (bits & 0x8fff) | 0x3000;
+        memcpy(block, &bits, t->block_bytes);
+        return;
+    }
+    for (size_t i = 0; i < t->block_bytes; i++)
+        block[i] = how == FILL_RANDOM ? (uint8_t)random_bits() : how == FILL_ONES ? 0xff : 0;
+    size_t offset[2];
+    scale_offsets(type, offset);
+    for (int i = 0; i < 2; i++) {
+        uint16_t scale = how == FILL_RANDOM ? random_scale() : 0x3c00;
+        memcpy(block + offset[i], &scale, sizeof scale);
+    }
+}
+
+/* A matrix and activations that fit together, and what the contract says of their product. */
+typedef struct problem {
+    matrix w;
+    activations x;
+    uint8_t *w_memory; /* the matrix begins at its second byte */
+    size_t w_bytes;
+    float *x_memory;
+    float *expected; /* [x.n_rows, w.n_rows] */
+} problem;
+
+static void fill_weights(problem *p, fill how)
+{
+    const quant_traits *t = quant_traits_of(p->w.type);
+    for (size_t at = 0; at < p->w_bytes; at += t->block_bytes) fill_block(p->w.type, p->w_memory + 1 + at, how);
+}
+
+static void fill_activations(problem *p, fill how)
+{
+    activations *x = &p->x;
+    for (size_t i = 0; i < (size_t)x->n_rows * x->n_cols; i++) {
+        p->x_memory[i] = how == FILL_RANDOM ? random_float() * (random_bits() % 32 ? 1.0f : 100.0f) : i % 3 ? 1.0f : -1.0f;
+        if (x->block) x->q[i] = how == FILL_RANDOM ? (int8_t)((int)(random_bits() % 255) - 127) : how == FILL_ONES ? 127 : -127;
+    }
+    if (!x->block) return;
+    for (size_t i = 0; i < (size_t)x->n_rows * x->n_cols / x->block; i++) {
+        x->d[i] = how == FILL_RANDOM ? (random_bits() % 64 ? fabsf(random_float()) : 0) : 1.0f;
+    }
+}
+
+static problem problem_new(quant_type type, size_t n_rows, size_t n_cols, size_t n_x, fill how)
+{
+    const quant_traits *t = quant_traits_of(type);
+    problem p = {0};
+    size_t row_bytes = n_cols / t->block_elems * t->block_bytes;
+    p.w_bytes = n_rows * row_bytes;
+    p.w_memory = malloc(p.w_bytes + 1);
+    assert_non_null(p.w_memory);
+    p.w = (matrix){type, (uint32_t)n_rows, (uint32_t)n_cols, row_bytes, p.w_memory + 1};
+    fill_weights(&p, how);
+    p.x_memory = new_floats(n_x * n_cols);
+    p.x = (activations){(uint32_t)n_x, (uint32_t)n_cols, t->act_block, p.x_memory, NULL, NULL};
+    if (t->act_block) {
+        p.x.q = malloc(n_x * n_cols);
+        p.x.d = new_floats(n_x * n_cols / t->act_block);
+        assert_non_null(p.x.q);
+    }
+    fill_activations(&p, how);
+    p.expected = new_floats(n_x * n_rows);
+    for (size_t i = 0; i < n_x; i++) {
+        const int8_t *q = p.x.q ? p.x.q + i * n_cols : NULL;
+        const float *d = p.x.d ? p.x.d + i * n_cols / t->act_block : NULL;
+        for (size_t r = 0; r < n_rows; r++) {
+            p.expected[i * n_rows + r] = contract_dot(type, p.w.data + r * row_bytes, p.x.x + i * n_cols, q, d, n_cols);
+        }
+    }
+    return p;
+}
+
+static void problem_free(problem *p)
+{
+    free(p->w_memory);
+    free(p->x_memory);
+    free(p->x.q);
+    free(p->x.d);
+    free(p->expected);
+}
+
+static uint64_t checksum(const void *data, size_t n)
+{
+    const uint8_t *p = data;
+    uint64_t sum = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < n; i++) sum = (sum ^ p[i]) * 1099511628211u;
+    return sum;
+}
+
+static uint64_t problem_checksum(const problem *p)
+{
+    size_t n = (size_t)p->x.n_rows * p->x.n_cols;
+    uint64_t sum = checksum(p->w.data, p->w_bytes) ^ checksum(p->x.x, n * sizeof(float)) * 3;
+    if (p->x.block) sum ^= checksum(p->x.q, n) * 5 ^ checksum(p->x.d, n / p->x.block * sizeof(float)) * 7;
+    return sum;
+}
+
+static void check_matmul(const kernels *table, quant_type type, size_t n_rows, size_t n_cols, size_t n_x, fill how)
+{
+    problem p = problem_new(type, n_rows, n_cols, n_x, how);
+    uint64_t before = problem_checksum(&p);
+    float *y = marked_floats(n_x * n_rows);
+    table->matmul(y, n_rows, &p.w, &p.x, 0, n_rows);
+    assert_same_bits(table->isa, quant_traits_of(type)->name, n_cols, p.expected, y, n_x * n_rows);
+    assert_true(problem_checksum(&p) == before);
+    free_marked(y, n_x * n_rows);
+    problem_free(&p);
+}
+
+static const size_t row_counts[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 33};
+enum { N_ROW_COUNTS = sizeof row_counts / sizeof row_counts[0] };
+
+static void matmul_gives_the_contracts_bits(void **state)
+{
+    (void)state;
+    static const size_t blocks[] = {1, 2, 3, 4, 5, 8, 9, 16};
+    static const size_t plain[] = {1, 2, 3, 15, 16, 17, 63, 64, 65, 130, 200};
+    static const size_t x_counts[] = {1, 2, 3, 4, 5, 8, 9};
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t t = 0; t < N_TYPES; t++) {
+            const quant_traits *traits = quant_traits_of(all_types[t]);
+            bool is_plain = traits->act_block == 0;
+            for (size_t c = 0; c < (is_plain ? 11 : 8); c++) {
+                size_t n_cols = is_plain ? plain[c] : blocks[c] * traits->block_elems;
+                for (size_t r = 0; r < N_ROW_COUNTS; r++) {
+                    check_matmul(table, all_types[t], row_counts[r], n_cols, x_counts[(r + c) % 7], FILL_RANDOM);
+                }
+            }
+        }
+    }
+}
+
+/* Largest integers of either sign: what an accumulator of too few bits would get wrong. */
+static void matmul_of_extreme_values_gives_the_contracts_bits(void **state)
+{
+    (void)state;
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t t = 0; t < N_TYPES; t++) {
+            for (fill how = FILL_ONES; how < FILL_END; how++) check_matmul(table, all_types[t], 17, 512, 5, how);
+        }
+    }
+}
+
+static void matmul_of_many_activation_rows_gives_the_contracts_bits(void **state)
+{
+    (void)state;
+    static const size_t x_counts[] = {31, 63, 64, 65, 130};
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t t = 0; t < N_TYPES; t++) {
+            for (size_t n = 0; n < 5; n++) check_matmul(table, all_types[t], 18, 256, x_counts[n], FILL_RANDOM);
+        }
+    }
+}
+
+/* Rows of weights split as threads split them, activation rows one by one, results in a wider matrix: the same bits, and nothing
+ * else is written. */
+static void matmul_in_parts_gives_the_bits_of_the_whole(void **state)
+{
+    (void)state;
+    enum { ROWS = 37, COLS = 256, N_X = 6, STRIDE = ROWS + 5 };
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t t = 0; t < N_TYPES; t++) {
+            problem p = problem_new(all_types[t], ROWS, COLS, N_X, FILL_RANDOM);
+            float *y = marked_floats(N_X * STRIDE), *expected = new_floats(N_X * STRIDE);
+            memcpy(expected, y, N_X * STRIDE * sizeof *y);
+            for (size_t n = 0; n < N_X; n++) memcpy(expected + n * STRIDE, p.expected + n * ROWS, ROWS * sizeof *y);
+            for (size_t n = 0; n < N_X; n++) {
+                activations one = p.x;
+                one.n_rows = 1;
+                one.x += n * COLS;
+                if (one.block) one.q += n * COLS, one.d += n * COLS / one.block;
+                size_t split = random_bits() % (ROWS + 1);
+                table->matmul(y + n * STRIDE, STRIDE, &p.w, &one, split, ROWS);
+                table->matmul(y + n * STRIDE, STRIDE, &p.w, &one, 0, split);
+            }
+            assert_same_bits(table->isa, quant_traits_of(all_types[t])->name, COLS, expected, y, N_X * STRIDE);
+            free_marked(y, N_X * STRIDE);
+            free(expected);
+            problem_free(&p);
+        }
+    }
+}
+
+/* Against the values that quant_dequantize_row gives, in double: the contract is not only kept but is a product of matrices. */
+static void matmul_is_close_to_the_exact_product(void **state)
+{
+    (void)state;
+    enum { ROWS = 5, COLS = 1024 };
+    size_t i = 0;
+    const kernels *table = next_table(&i);
+    for (size_t t = 0; t < N_TYPES; t++) {
+        problem p = problem_new(all_types[t], ROWS, COLS, 1, FILL_RANDOM);
+        float y[ROWS], w[COLS];
+        table->matmul(y, ROWS, &p.w, &p.x, 0, ROWS);
+        for (size_t r = 0; r < ROWS; r++) {
+            quant_dequantize_row(all_types[t], p.w.data + r * p.w.row_bytes, w, COLS);
+            double sum = 0, magnitude = 0;
+            for (size_t k = 0; k < COLS; k++) {
+                double x = p.x.block ? (double)p.x.q[k] * (double)p.x.d[k / p.x.block] : (double)p.x.x[k];
+                sum += (double)w[k] * x;
+                magnitude += fabs((double)w[k] * x);
+            }
+            if (fabs((double)y[r] - sum) > 1e-5 * magnitude) {
+                fail_msg("%s: row %zu is %g, not %g", quant_traits_of(all_types[t])->name, r, (double)y[r], sum);
+            }
+        }
+        problem_free(&p);
+    }
+}
+
+static void check_quantize(const kernels *table, const float *x, size_t n, size_t block)
+{
+    int8_t *q = malloc(n), *expected_q = malloc(n);
+    float *d = marked_floats(n / block), *expected_d = new_floats(n / block);
+    table->quantize(q, d, x, n, block);
+    for (size_t b = 0; b < n / block; b++) expected_d[b] = contract_quantize(expected_q + b * block, x + b * block, block);
+    assert_same_bits(table->isa, "quantize: scale", block, expected_d, d, n / block);
+    assert_memory_equal(q, expected_q, n);
+    free_marked(d, n / block);
+    free(expected_d);
+    free(expected_q);
+    free(q);
+}
+
+static void quantize_gives_the_contracts_bits(void **state)
+{
+    (void)state;
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t n = 256; n <= 2048; n += 256) {
+            float *x = new_floats(n);
+            check_quantize(table, x, n, 32);
+            check_quantize(table, x, n, 256);
+            for (size_t k = 0; k < n; k++) x[k] = ldexpf(random_float(), (int)(random_bits() % 240) - 130);
+            check_quantize(table, x, n, 32);
+            for (size_t k = 0; k < n; k++) x[k] = (float)((int)(random_bits() % 509) - 254) / 2; /* many ties at ... .5 */
+            x[0] = 127;
+            check_quantize(table, x, n, 256);
+            memset(x, 0, n * sizeof *x);
+            check_quantize(table, x, n, 32);
+            free(x);
+        }
+    }
+}
+
+/* A value that is not finite is seen in every result of its block, and in no other block's. */
+static void quantize_keeps_what_is_not_finite(void **state)
+{
+    (void)state;
+    const float bad[] = {NAN, INFINITY, -INFINITY};
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t b = 0; b < 3; b++) {
+            float x[64], d[2];
+            int8_t q[64];
+            random_floats(x, 64);
+            x[17] = bad[b];
+            table->quantize(q, d, x, 64, 32);
+            assert_false(isfinite(d[0]));
+            assert_true(isfinite(d[1]) && d[1] > 0);
+            for (size_t k = 0; k < 32; k++) assert_int_equal(q[k], 0);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(matmul_gives_the_contracts_bits),
+        cmocka_unit_test(matmul_of_extreme_values_gives_the_contracts_bits),
+        cmocka_unit_test(matmul_of_many_activation_rows_gives_the_contracts_bits),
+        cmocka_unit_test(matmul_in_parts_gives_the_bits_of_the_whole),
+        cmocka_unit_test(matmul_is_close_to_the_exact_product),
+        cmocka_unit_test(quantize_gives_the_contracts_bits),
+        cmocka_unit_test(quantize_keeps_what_is_not_finite),
+    };
+    return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
+}

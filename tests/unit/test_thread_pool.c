@@ -1,0 +1,218 @@
+/* test_thread_pool.c: every element is done once, by the thread that was promised, with the contract's arithmetic; under pressure
+ * too: more threads than cores, loops that follow at once and after pauses. Run under TSan as well. */
+#include <float.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#ifdef __SSE2__
+#include <xmmintrin.h>
+#endif
+
+#include <cmocka.h>
+
+#include "thread_pool.h"
+
+enum { N_MAX = 1000 };
+
+/* Plain memory on purpose: TSan sees whether the pool orders the accesses. */
+typedef struct work {
+    uint32_t times[N_MAX];
+    uint32_t thread[N_MAX];
+    size_t begin[THREAD_POOL_MAX], end[THREAD_POOL_MAX];
+    uint32_t calls[THREAD_POOL_MAX];
+} work;
+
+static void count(void *arg, size_t begin, size_t end, uint32_t thread)
+{
+    work *w = arg;
+    w->calls[thread]++;
+    w->begin[thread] = begin;
+    w->end[thread] = end;
+    for (size_t i = begin; i < end; i++) {
+        w->times[i]++;
+        w->thread[i] = thread;
+    }
+}
+
+static void check_loop(thread_pool *pool, uint32_t n_threads, size_t n, size_t grain)
+{
+    static work w;
+    memset(&w, 0, sizeof w);
+    thread_pool_run(pool, n, grain, count, &w);
+    for (size_t i = 0; i < N_MAX; i++) assert_int_equal(w.times[i], i < n);
+    size_t at = 0, n_grains = (n + grain - 1) / grain, n_pieces = n_grains < n_threads ? n_grains : n_threads;
+    size_t shortest = SIZE_MAX, longest = 0;
+    for (size_t t = 0; t < THREAD_POOL_MAX; t++) {
+        assert_int_equal(w.calls[t], t < n_pieces);
+        if (t >= n_pieces) continue;
+        assert_int_equal(w.begin[t], at);
+        assert_int_equal(at % grain, 0);
+        at = w.end[t];
+        size_t grains = (w.end[t] - w.begin[t] + grain - 1) / grain;
+        if (grains < shortest) shortest = grains;
+        if (grains > longest) longest = grains;
+    }
+    assert_int_equal(at, n);
+    if (n_pieces) assert_true(shortest >= 1 && longest - shortest <= 1);
+}
+
+static thread_pool *new_pool(uint32_t n_threads)
+{
+    thread_pool *pool;
+    assert_int_equal(thread_pool_new(&pool, n_threads, NULL), YL_OK);
+    assert_int_equal(thread_pool_n_threads(pool), n_threads);
+    return pool;
+}
+
+static void each_element_is_done_once_in_even_pieces(void **state)
+{
+    (void)state;
+    static const uint32_t n_threads[] = {1, 2, 3, 4, 7};
+    static const size_t n[] = {0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 63, 64, 65, 100, 999, 1000};
+    static const size_t grains[] = {1, 2, 3, 16, 64, 1000, 5000};
+    for (size_t t = 0; t < 5; t++) {
+        thread_pool *pool = new_pool(n_threads[t]);
+        for (size_t i = 0; i < 17; i++) {
+            for (size_t g = 0; g < 7; g++) check_loop(pool, n_threads[t], n[i], grains[g]);
+        }
+        thread_pool_free(pool);
+    }
+}
+
+static void without_a_pool_the_caller_does_it_all(void **state)
+{
+    (void)state;
+    assert_int_equal(thread_pool_n_threads(NULL), 1);
+    check_loop(NULL, 1, 100, 16);
+    check_loop(NULL, 1, 0, 1);
+    thread_pool_free(NULL);
+}
+
+static void note_limits(void *arg, size_t begin, size_t end, uint32_t thread)
+{
+    work *w = arg;
+    w->begin[thread] = begin;
+    w->end[thread] = end;
+}
+
+static void the_longest_ranges_do_not_overflow(void **state)
+{
+    (void)state;
+    static const size_t grains[] = {1, 3, 64, (size_t)1 << 40, SIZE_MAX / 2, SIZE_MAX - 1};
+    thread_pool *pool = new_pool(3);
+    for (size_t g = 0; g < 6; g++) {
+        static work w;
+        memset(&w, 0, sizeof w);
+        thread_pool_run(pool, SIZE_MAX, grains[g], note_limits, &w);
+        uint32_t last = grains[g] == SIZE_MAX - 1 ? 1 : 2;
+        assert_true(w.begin[0] == 0 && w.end[last] == SIZE_MAX);
+        for (uint32_t t = 0; t < last; t++)
+            assert_true(w.end[t] == w.begin[t + 1] && w.end[t] % grains[g] == 0 && w.end[t] > w.begin[t]);
+    }
+    thread_pool_free(pool);
+}
+
+/* Thousands of loops at once, then loops that find the helpers asleep. */
+static void loops_follow_one_another(void **state)
+{
+    (void)state;
+    static const uint32_t n_threads[] = {2, 3, 16};
+    for (size_t t = 0; t < 3; t++) {
+        thread_pool *pool = new_pool(n_threads[t]);
+        for (int i = 0; i < 300; i++) check_loop(pool, n_threads[t], (size_t)i % 50, 1);
+        for (int i = 0; i < 20; i++) {
+            nanosleep(&(struct timespec){0, i % 4 * 1000000}, NULL);
+            check_loop(pool, n_threads[t], 40, 1);
+        }
+        thread_pool_free(pool);
+    }
+}
+
+static void sleep_in_one_piece(void *arg, size_t begin, size_t end, uint32_t thread)
+{
+    if (thread == *(uint32_t *)arg) nanosleep(&(struct timespec){0, 5000000}, NULL);
+    (void)begin;
+    (void)end;
+}
+
+/* The caller sleeps when a helper takes long, and the other way round. */
+static void slow_pieces_are_waited_for(void **state)
+{
+    (void)state;
+    thread_pool *pool = new_pool(4);
+    for (uint32_t slow = 0; slow < 4; slow++) {
+        thread_pool_run(pool, 4, 1, sleep_in_one_piece, &slow);
+        check_loop(pool, 4, 100, 1);
+    }
+    thread_pool_free(pool);
+}
+
+static void pools_start_and_end(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 100; i++) thread_pool_free(new_pool(1 + (uint32_t)i % 5)); /* helpers may not have begun yet */
+    thread_pool *pool = new_pool(THREAD_POOL_MAX);
+    check_loop(pool, THREAD_POOL_MAX, N_MAX, 1);
+    thread_pool_free(pool);
+}
+
+static void impossible_numbers_of_threads_are_refused(void **state)
+{
+    (void)state;
+    static const uint32_t n_threads[] = {0, THREAD_POOL_MAX + 1, UINT32_MAX};
+    for (size_t i = 0; i < 3; i++) {
+        thread_pool *pool = (thread_pool *)&i;
+        yl_error err;
+        assert_int_equal(thread_pool_new(&pool, n_threads[i], &err), YL_EINVAL);
+        assert_null(pool);
+        assert_non_null(strstr(err.msg, "256"));
+    }
+}
+
+/* Halves the smallest normal number: 0 where subnormals are flushed. */
+static void halve(void *arg, size_t begin, size_t end, uint32_t thread)
+{
+    volatile float *x = arg;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) x[i] = x[i] * 0.5f;
+}
+
+static void every_thread_keeps_subnormals(void **state)
+{
+    (void)state;
+#ifdef __SSE2__
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before | 0xe040); /* flush, read as zero, round toward zero: helpers inherit it */
+#endif
+    thread_pool *pool = new_pool(4);
+    float x[4] = {FLT_MIN, FLT_MIN, FLT_MIN, FLT_MIN};
+    thread_pool_run(pool, 4, 1, halve, x);
+    thread_pool_free(pool);
+    for (int i = 0; i < 4; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        assert_int_equal(bits, 0x00400000);
+    }
+#ifdef __SSE2__
+    assert_int_equal(_mm_getcsr() & 0xffc0, 0x1f80); /* the caller's too; the bits below are flags */
+    _mm_setcsr(before);
+#endif
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_element_is_done_once_in_even_pieces),
+        cmocka_unit_test(without_a_pool_the_caller_does_it_all),
+        cmocka_unit_test(the_longest_ranges_do_not_overflow),
+        cmocka_unit_test(loops_follow_one_another),
+        cmocka_unit_test(slow_pieces_are_waited_for),
+        cmocka_unit_test(pools_start_and_end),
+        cmocka_unit_test(impossible_numbers_of_threads_are_refused),
+        cmocka_unit_test(every_thread_keeps_subnormals),
+    };
+    return cmocka_run_group_tests_name("thread_pool", tests, NULL, NULL);
+}

@@ -1,0 +1,177 @@
+/* main.c: yllama-worker: options, log, signals. */
+#include "native_shell.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_PEER = 3, EXIT_INTERRUPTED = 130 };
+
+static const char HELP[] =
+    "usage: yllama-worker --connect ADDRESS [options]\n"
+    "\n"
+    "One stage of a pipeline: holds a slice of a model's layers and passes activations on. The coordinator\n"
+    "(yllama) tells it which layers. 'yllama run --local 2' starts two of these by itself.\n"
+    "\n"
+    "  -C, --connect ADDRESS   the coordinator's control address: tcp://host:7620 or ipc:///path\n"
+    "  -d, --data ADDRESS      where to listen for activations (default tcp://127.0.0.1:*)\n"
+    "      --name NAME         unique among a coordinator's workers (default: host name and process id)\n"
+    "  -m, --model FILE        take weights from this GGUF file when it is the coordinator's model;\n"
+    "                          without it they are streamed from the coordinator\n"
+    "  -t, --threads N         threads to compute with (default: all cores)\n"
+    "      --memory MIB        memory that weights, KV cache and scratch may take (default: what is available)\n"
+    "      --isa NAME          instruction set of the kernels (default: the best of this machine)\n"
+    "      --once              leave when the coordinator is gone (default: wait for it to come back)\n"
+    "      --timeout MS        a coordinator or next stage silent this long is gone (default 10000)\n"
+    "      --log-file FILE     append the log there (default: stderr)\n"
+    "  -v, --verbose           log what happens, not only what goes wrong\n"
+    "  -h, --help              this text\n"
+    "      --version           the version\n"
+    "\n"
+    "exit codes: 0 told to stop, 1 failed, 2 usage, 3 the coordinator is gone, 130 interrupted\n";
+
+static volatile sig_atomic_t stop_signal;
+static int verbosity;
+static char log_name[FRAME_MAX_NAME + 1] = "worker";
+
+static void on_signal(int number)
+{
+    stop_signal = number;
+}
+
+/* One write a line, so that lines of several workers do not mix. */
+static void log_line(int level, const char *line)
+{
+    if (level > verbosity) return;
+    char text[1280];
+    int n = snprintf(text, sizeof text, "[%s] %s\n", log_name, line);
+    if (n < 0) return;
+    size_t length = (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+    if (write(STDERR_FILENO, text, length) < 0) return; /* nowhere left to say it */
+}
+
+static int usage_error(const char *message, const char *value)
+{
+    fprintf(stderr, "yllama-worker: %s%s%s (see --help)\n", message, value ? ": " : "", value ? value : "");
+    return EXIT_USAGE;
+}
+
+static bool parse_number(const char *text, unsigned long long min, unsigned long long max, unsigned long long *out)
+{
+    char *end;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return *text >= '0' && *text <= '9' && !*end && !errno && *out >= min && *out <= max;
+}
+
+static bool redirect_log(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (fd < 0) return false;
+    bool done = dup2(fd, STDERR_FILENO) >= 0;
+    close(fd);
+    return done;
+}
+
+static void handle_signals(bool once)
+{
+    struct sigaction act = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &act, NULL);
+    /* A local worker belongs to its coordinator, which gets the terminal's Ctrl-C and decides. */
+    if (once) act.sa_handler = SIG_IGN;
+    sigaction(SIGINT, &act, NULL);
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGPIPE, &ignore, NULL);
+}
+
+enum { OPT_NAME = 256, OPT_MEMORY, OPT_ISA, OPT_ONCE, OPT_TIMEOUT, OPT_LOG_FILE, OPT_VERSION };
+
+/* Parses the command line into o. Returns -1 to go on, or an exit code. */
+static int parse_options(int argc, char **argv, native_shell_options *o)
+{
+    static const struct option LONG[] = {{"connect", required_argument, NULL, 'C'},
+                                         {"data", required_argument, NULL, 'd'},
+                                         {"name", required_argument, NULL, OPT_NAME},
+                                         {"model", required_argument, NULL, 'm'},
+                                         {"threads", required_argument, NULL, 't'},
+                                         {"memory", required_argument, NULL, OPT_MEMORY},
+                                         {"isa", required_argument, NULL, OPT_ISA},
+                                         {"once", no_argument, NULL, OPT_ONCE},
+                                         {"timeout", required_argument, NULL, OPT_TIMEOUT},
+                                         {"log-file", required_argument, NULL, OPT_LOG_FILE},
+                                         {"verbose", no_argument, NULL, 'v'},
+                                         {"help", no_argument, NULL, 'h'},
+                                         {"version", no_argument, NULL, OPT_VERSION},
+                                         {0}};
+    unsigned long long n;
+    for (int c; (c = getopt_long(argc, argv, "C:d:m:t:vh", LONG, NULL)) != -1;) {
+        switch (c) {
+        case 'C': o->coordinator = optarg; break;
+        case 'd': o->data_endpoint = optarg; break;
+        case 'm': o->model_path = optarg; break;
+        case OPT_NAME: o->name = optarg; break;
+        case OPT_ONCE: o->once = true; break;
+        case 'v': verbosity = 2; break;
+        case 't':
+            if (!parse_number(optarg, 1, THREAD_POOL_MAX, &n)) return usage_error("-t takes 1 to 256 threads", optarg);
+            o->n_threads = (uint32_t)n;
+            break;
+        case OPT_MEMORY:
+            if (!parse_number(optarg, 1, 1ull << 30, &n)) return usage_error("--memory takes a number of MiB", optarg);
+            o->memory_bytes = n << 20;
+            break;
+        case OPT_TIMEOUT:
+            if (!parse_number(optarg, 100, 86400000, &n)) return usage_error("--timeout takes 100 to 86400000 ms", optarg);
+            o->silence_ms = (uint32_t)n;
+            break;
+        case OPT_ISA:
+            o->kernels = kernels_named(optarg);
+            if (!o->kernels) return usage_error("no kernels of that name run on this machine", optarg);
+            break;
+        case OPT_LOG_FILE:
+            if (!redirect_log(optarg)) return usage_error("the log file cannot be written", optarg);
+            break;
+        case 'h': return fputs(HELP, stdout) < 0 ? EXIT_FAILED : EXIT_OK;
+        case OPT_VERSION: return puts("yllama-worker " YLLAMA_VERSION) < 0 ? EXIT_FAILED : EXIT_OK;
+        default: return EXIT_USAGE;
+        }
+    }
+    if (optind < argc) return usage_error("unknown argument", argv[optind]);
+    if (!o->coordinator) return usage_error("--connect is missing: the address of the coordinator", NULL);
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    char name[HOST_NAME_MAX + 32], host[HOST_NAME_MAX + 1] = "worker";
+    gethostname(host, sizeof host - 1);
+    snprintf(name, sizeof name, "%s-%ld", host, (long)getpid());
+    native_shell_options o = {.name = name,
+                              .data_endpoint = "tcp://127.0.0.1:*",
+                              .n_threads = cores < 1                 ? 1
+                                           : cores > THREAD_POOL_MAX ? THREAD_POOL_MAX
+                                                                     : (uint32_t)cores,
+                              .kernels = kernels_best(),
+                              .silence_ms = 10000,
+                              .log = log_line,
+                              .stop = &stop_signal};
+    int code = parse_options(argc, argv, &o);
+    if (code >= 0) return code;
+    if (strlen(o.name) > FRAME_MAX_NAME) return usage_error("--name is too long", o.name);
+    snprintf(log_name, sizeof log_name, "%s", o.name);
+    if (o.once) prctl(PR_SET_PDEATHSIG, SIGTERM);
+    handle_signals(o.once);
+
+    yl_error err;
+    yl_status status = native_shell_run(&o, &err);
+    if (status) log_line(0, err.msg);
+    if (status) return status == YL_EPEER ? EXIT_PEER : EXIT_FAILED;
+    return stop_signal ? (stop_signal == SIGINT ? EXIT_INTERRUPTED : EXIT_OK) : EXIT_OK;
+}

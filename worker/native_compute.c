@@ -1,0 +1,147 @@
+/* native_compute.c: takes frames from one mailbox, steps the worker, puts frames into another. */
+#include "native_compute.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_UNSENT_BYTES = 64 << 20 }; /* logits of many rows leave no faster than the network takes them */
+
+struct native_compute {
+    pthread_t thread;
+    worker *worker;
+    mailbox *in, *out;
+    outbox outbox;
+    _Atomic uint64_t steps, pending;
+    bool stop;
+};
+
+static void say_stopped(native_compute *c, yl_status status, const yl_error *cause)
+{
+    c->stop = true;
+    letter *l = letter_new(LETTER_STOPPED);
+    if (!l) abort(); /* not even this much memory: nothing can be told any more */
+    if (status) l->error = *cause;
+    mailbox_push(c->out, l);
+}
+
+/* Everything in the outbox becomes letters. */
+static void flush(native_compute *c)
+{
+    outbox_entry entry;
+    while (outbox_pop(&c->outbox, &entry)) {
+        letter *l = letter_new(entry.to == WORKER_TO_NEXT ? LETTER_TO_NEXT : LETTER_TO_COORDINATOR);
+        if (!l) {
+            frame_bytes_clear(&entry.bytes);
+            yl_error cause;
+            yl_status status = yl_fail(&cause, YL_ENOMEM, "no memory to send a frame");
+            say_stopped(c, status, &cause);
+            return;
+        }
+        l->bytes = entry.bytes;
+        mailbox_push(c->out, l);
+    }
+    mailbox_wait_below(c->out, MAX_UNSENT_BYTES);
+}
+
+static void take_letters(native_compute *c)
+{
+    for (letter *l; (l = mailbox_pop(c->in));) {
+        yl_error cause;
+        yl_status status = YL_OK;
+        if (l->kind == LETTER_STOP) {
+            c->stop = true;
+        } else if (l->kind == LETTER_LINK_UP) {
+            worker_link_up(c->worker, l->epoch);
+        } else {
+            status = worker_receive(c->worker, l->message, &c->outbox, &cause);
+            l->message = (worker_message){0}; /* the worker took it */
+        }
+        letter_free(l);
+        if (status) say_stopped(c, status, &cause);
+    }
+}
+
+static void ask_for_rewiring(native_compute *c)
+{
+    letter *l = letter_new(LETTER_REWIRE);
+    yl_error cause;
+    if (!l) {
+        say_stopped(c, yl_fail(&cause, YL_ENOMEM, "no memory to rewire"), &cause);
+        return;
+    }
+    l->epoch = worker_epoch(c->worker);
+    memcpy(l->endpoint, worker_next_endpoint(c->worker), strlen(worker_next_endpoint(c->worker)) + 1);
+    mailbox_push(c->out, l);
+}
+
+static void *compute_main(void *arg)
+{
+    native_compute *c = arg;
+    thread_pool_set_fp_environment();
+    for (;;) {
+        take_letters(c);
+        if (c->stop) break;
+        worker_progress progress;
+        yl_error cause;
+        yl_status status = worker_step(c->worker, &c->outbox, &progress, &cause);
+        flush(c);
+        c->steps = worker_n_steps(c->worker);
+        c->pending = worker_n_pending(c->worker);
+        if (status || progress == WORKER_STOP)
+            say_stopped(c, status, &cause);
+        else if (progress == WORKER_REWIRE)
+            ask_for_rewiring(c);
+        else if (progress == WORKER_IDLE)
+            mailbox_wait(c->in);
+        if (c->stop) break;
+    }
+    return NULL;
+}
+
+yl_status native_compute_start(native_compute **out_thread, const worker_env *env, mailbox *in, mailbox *out, yl_error *err)
+{
+    *out_thread = NULL;
+    native_compute *c = calloc(1, sizeof *c);
+    if (!c) return yl_fail(err, YL_ENOMEM, "no memory for a thread");
+    c->in = in;
+    c->out = out;
+    yl_status status = worker_new(&c->worker, env, err);
+    if (status) {
+        free(c);
+        return status;
+    }
+    int failed = pthread_create(&c->thread, NULL, compute_main, c);
+    if (failed) {
+        worker_free(c->worker);
+        free(c);
+        return yl_fail(err, YL_EIO, "the compute thread cannot be started: %s", strerror(failed));
+    }
+    *out_thread = c;
+    return YL_OK;
+}
+
+void native_compute_stop(native_compute *c)
+{
+    if (!c) return;
+    letter *l = letter_new(LETTER_STOP);
+    if (!l) abort(); /* the thread could never be told */
+    mailbox_push(c->in, l);
+    /* It may be waiting for us to send: nobody will. */
+    for (letter *unsent; (unsent = mailbox_pop(c->out));) letter_free(unsent);
+    pthread_join(c->thread, NULL);
+    outbox_clear(&c->outbox);
+    worker_free(c->worker);
+    free(c);
+}
+
+uint64_t native_compute_steps(const native_compute *c)
+{
+    return c->steps;
+}
+
+uint64_t native_compute_pending(const native_compute *c)
+{
+    return c->pending;
+}

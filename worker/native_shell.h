@@ -1,0 +1,29 @@
+/* native_shell.h: a worker as a process: ZeroMQ sockets on one thread, the computing on another.
+ *
+ * The calling thread owns the sockets: control (DEALER, to the coordinator), data in (PULL), data out (PUSH, to the next stage). It
+ * answers HEARTBEAT at once, whatever the other thread computes, so that a long prompt does not look like a dead worker. */
+#ifndef YL_NATIVE_SHELL_H
+#define YL_NATIVE_SHELL_H
+
+#include <signal.h>
+
+#include "worker.h"
+
+typedef struct native_shell_options {
+    const char *name;          /* of this worker */
+    const char *coordinator;   /* control endpoint to connect to */
+    const char *data_endpoint; /* to bind the data socket to; a tcp port may be '*' */
+    const char *model_path;    /* NULL: weights are streamed */
+    uint32_t n_threads;
+    uint64_t memory_bytes; /* 0: what the system says is available */
+    const kernels *kernels;
+    bool once;                                /* leave when the coordinator is gone, instead of waiting for another */
+    uint32_t silence_ms;                      /* a coordinator silent this long is gone */
+    void (*log)(int level, const char *line); /* 0 error, 1 what happened, 2 details; from both threads */
+    const volatile sig_atomic_t *stop;        /* becomes non-zero when the process is told to end */
+} native_shell_options;
+
+/* Runs until SHUTDOWN, *stop, or (once) the coordinator is gone. */
+yl_status native_shell_run(const native_shell_options *options, yl_error *err);
+
+#endif

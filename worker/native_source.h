@@ -1,0 +1,16 @@
+/* native_source.h: a model file on this machine as the source of a worker's weights. */
+#ifndef YL_NATIVE_SOURCE_H
+#define YL_NATIVE_SOURCE_H
+
+#include "worker.h"
+
+typedef struct native_source native_source;
+
+/* Maps the model. Errors as gguf_open. */
+yl_status native_source_new(native_source **out, const char *path, yl_error *err);
+void native_source_free(native_source *s);
+
+/* What worker_env takes; valid as long as s. */
+weight_source native_source_view(native_source *s);
+
+#endif

@@ -1,0 +1,253 @@
+/* worker_load.c: ASSIGN: memory, weights, READY.
+ *
+ * All memory is taken when a slice is assigned, and held against the limit first: a slice that does not fit is refused with figures
+ * before a byte of it is loaded. Weights then come tensor by tensor, in bounded steps: used in place or copied from the shell's
+ * source where it has the same model, else asked for chunk by chunk with WANT. */
+#include "worker_internal.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static const double MIB = 1024.0 * 1024.0;
+
+/* Which buffers an assignment has, and how large: one place to take and to give them back. */
+typedef struct buffer_plan {
+    void **slot;
+    size_t n, size;
+} buffer_plan;
+
+enum { N_BUFFERS = 9 };
+
+static void plan_buffers(assignment *a, const hparams *hp, bool has_head, buffer_plan plan[N_BUFFERS])
+{
+    size_t n_embd = hp->n_embd, n_head_rows = has_head ? WORKER_HEAD_ROWS : 0;
+    buffer_plan all[N_BUFFERS] = {
+        {(void **)&a->steps, a->n_seq, sizeof *a->steps},
+        {(void **)&a->rows, a->max_rows, sizeof *a->rows},
+        {(void **)&a->faults, a->max_rows, sizeof *a->faults},
+        {(void **)&a->x, (size_t)a->max_rows * n_embd, sizeof *a->x},
+        {(void **)&a->kept, has_head ? a->n_seq : 0, sizeof *a->kept},
+        {(void **)&a->kept_x, has_head ? (size_t)a->n_seq * WORKER_KEPT_ROWS * n_embd : 0, sizeof *a->kept_x},
+        {(void **)&a->h, n_head_rows * n_embd, sizeof *a->h},
+        {(void **)&a->logits, n_head_rows * hp->n_vocab, sizeof *a->logits},
+        {(void **)&a->answer_bytes, has_head ? a->answer_capacity : 0, 1},
+    };
+    memcpy(plan, all, sizeof all);
+}
+
+void worker_unassign(worker *w)
+{
+    assignment *a = &w->a;
+    const allocator *alloc = w->env.alloc;
+    if (a->slice) {
+        buffer_plan plan[N_BUFFERS];
+        plan_buffers(a, slice_hparams(a->slice), slice_range_of(a->slice)->has_head, plan);
+        for (int i = 0; i < N_BUFFERS; i++) allocator_release_array(alloc, *plan[i].slot, plan[i].n, plan[i].size);
+    }
+    forward_free(a->forward);
+    kv_cache_free(a->cache);
+    slice_free(a->slice);
+    *a = (assignment){0};
+    w->state = WORKER_UNASSIGNED;
+    w->link_is_up = false;
+}
+
+static kv_cache_spec cache_spec(const frame_assign *f)
+{
+    return (kv_cache_spec){.n_layer = f->range.layer_end - f->range.layer_begin,
+                           .n_head_kv = f->hp.n_head_kv,
+                           .n_embd_head = f->hp.n_embd_head,
+                           .n_ctx = f->n_ctx,
+                           .n_seq = f->n_seq,
+                           .type_k = f->kv_type_k,
+                           .type_v = f->kv_type_v};
+}
+
+/* Does all of it fit into what this process may use? */
+static yl_status check_memory(const worker *w, const frame_assign *f, yl_error *err)
+{
+    const assignment *a = &w->a;
+    uint64_t limit = w->env.memory_bytes;
+    bool in_place = a->use_source && f->load != FRAME_LOAD_HEAP;
+    uint64_t weights = slice_total_bytes(a->slice);
+    if (a->kv_bytes == UINT64_MAX)
+        return yl_fail(err, YL_ELIMIT, "a KV cache of %u x %u positions has no size", f->n_seq, f->n_ctx);
+    if (!limit) return YL_OK;
+    double needed = (in_place ? 0.0 : (double)weights) + (double)a->kv_bytes + (double)a->scratch_bytes;
+    if (needed <= (double)limit) return YL_OK;
+    return yl_fail(
+        err, YL_ENOMEM,
+        "the slice needs %.0f MiB (weights %.0f%s, KV cache %.0f, scratch %.0f), but %.0f MiB are free: use more workers, "
+        "a smaller quantization or a smaller context (-c)",
+        needed / MIB, (double)weights / MIB, in_place ? " mapped, not counted" : "", (double)a->kv_bytes / MIB,
+        (double)a->scratch_bytes / MIB, (double)limit / MIB);
+}
+
+static yl_status take_buffers(worker *w, const frame_assign *f, yl_error *err)
+{
+    assignment *a = &w->a;
+    size_t top_bytes = (size_t)FRAME_MAX_TOP * 8 + (size_t)FRAME_MAX_LISTED * 4;
+    size_t row_bytes = (size_t)f->hp.n_vocab * 4;
+    /* One RESULT: up to WORKER_HEAD_ROWS answers of candidates, or of all logits. */
+    a->answer_capacity = WORKER_HEAD_ROWS * (top_bytes > row_bytes ? top_bytes : row_bytes);
+    buffer_plan plan[N_BUFFERS];
+    plan_buffers(a, &f->hp, f->range.has_head, plan);
+    a->scratch_bytes = forward_scratch_bytes(&f->hp, f->n_ctx, thread_pool_n_threads(w->env.pool));
+    for (int i = 0; i < N_BUFFERS; i++) a->scratch_bytes += (uint64_t)plan[i].n * plan[i].size;
+    yl_status status = check_memory(w, f, err);
+    if (status) return status;
+    for (int i = 0; i < N_BUFFERS; i++) {
+        if (!plan[i].n) continue;
+        *plan[i].slot = allocator_array(w->env.alloc, plan[i].n, plan[i].size);
+        if (!*plan[i].slot)
+            return yl_fail(err, YL_ENOMEM, "no memory for %.1f MiB of scratch", (double)plan[i].n * (double)plan[i].size / MIB);
+    }
+    kv_cache_spec spec = cache_spec(f);
+    return kv_cache_new(&a->cache, &spec, w->env.alloc, err);
+}
+
+static bool same_model(const frame_bin *a, const frame_bin *b)
+{
+    return a->n_bytes == FRAME_ID_BYTES && b->n_bytes == FRAME_ID_BYTES && !memcmp(a->data, b->data, FRAME_ID_BYTES);
+}
+
+yl_status worker_assign(worker *w, const frame *f, yl_error *err)
+{
+    const frame_assign *as = &f->assign;
+    if (f->epoch <= w->epoch && as->coordinator == w->a.coordinator)
+        return yl_fail(err, YL_EFORMAT, "ASSIGN of epoch %" PRIu64 ", but this worker is at epoch %" PRIu64, f->epoch, w->epoch);
+    worker_batch_end(w);
+    worker_unassign(w);
+    assignment *a = &w->a;
+    w->epoch = f->epoch;
+    w->stats = (frame_stats){0};
+    a->coordinator = as->coordinator;
+    a->stage = as->stage;
+    a->n_stages = as->n_stages;
+    a->n_ctx = as->n_ctx;
+    a->n_seq = as->n_seq;
+    a->max_rows = as->max_rows;
+    a->load = as->load;
+    a->started = worker_counter(w);
+    a->use_source = w->env.source.find && same_model(&as->model_id, &w->env.source.model_id);
+    memcpy(a->next_endpoint, as->next_endpoint.data, as->next_endpoint.n_bytes); /* the decoder bounds it by FRAME_MAX_ENDPOINT */
+    kv_cache_spec spec = cache_spec(as);
+    a->kv_bytes = kv_cache_bytes(&spec);
+    yl_status status = slice_new(&a->slice, &as->hp, &as->range, as->tensors, as->n_tensors, w->env.alloc, err);
+    if (!status) status = take_buffers(w, as, err);
+    if (status) {
+        worker_unassign(w);
+        return status;
+    }
+    w->state = WORKER_LOADING;
+    return YL_OK;
+}
+
+/* Copies a part of the tensor from the source to memory of the slice's own. */
+static yl_status copy_part(worker *w, const uint8_t *data, uint64_t n_bytes, yl_error *err)
+{
+    assignment *a = &w->a;
+    for (int i = 0; i < WORKER_CHUNKS_A_STEP && a->load_offset < n_bytes; i++) {
+        uint64_t rest = n_bytes - a->load_offset;
+        size_t n = rest < FRAME_CHUNK_BYTES ? (size_t)rest : FRAME_CHUNK_BYTES;
+        yl_status status = slice_write(a->slice, a->load_tensor, a->load_offset, data + a->load_offset, n, err);
+        if (status) return status;
+        a->load_offset += n;
+    }
+    if (a->load_offset == n_bytes && w->env.source.done) w->env.source.done(w->env.source.ctx, data, n_bytes);
+    return YL_OK;
+}
+
+static yl_status load_from_source(worker *w, const uint8_t *data, uint64_t n_bytes, yl_error *err)
+{
+    assignment *a = &w->a;
+    if (a->load == FRAME_LOAD_HEAP) {
+        yl_status status = copy_part(w, data, n_bytes, err);
+        if (!status && a->load_offset < n_bytes) return YL_OK;
+        if (status) return status;
+    } else {
+        yl_status status = slice_use(a->slice, a->load_tensor, data, err);
+        if (!status && a->load == FRAME_LOAD_MLOCK && w->env.source.lock)
+            status = w->env.source.lock(w->env.source.ctx, data, n_bytes, err);
+        if (status) return status;
+    }
+    a->load_tensor++;
+    a->load_offset = 0;
+    return YL_OK;
+}
+
+/* Asks for chunks until WORKER_OPEN_WANTS are on their way. */
+static yl_status ask_for_chunks(worker *w, outbox *out, bool *did, yl_error *err)
+{
+    assignment *a = &w->a;
+    while (a->n_open_wants < WORKER_OPEN_WANTS && a->load_tensor < slice_n_tensors(a->slice)) {
+        uint64_t n_bytes = slice_tensor_bytes(a->slice, a->load_tensor);
+        uint64_t rest = n_bytes - a->load_offset;
+        frame f = {.kind = FRAME_WANT, .epoch = w->epoch};
+        f.want = (frame_want_chunk){.tensor = a->load_tensor,
+                                    .offset = a->load_offset,
+                                    .n_bytes = rest < FRAME_CHUNK_BYTES ? (uint32_t)rest : FRAME_CHUNK_BYTES};
+        yl_status status = worker_send(w, out, WORKER_TO_COORDINATOR, &f, err);
+        if (status) return status;
+        *did = true;
+        a->n_open_wants++;
+        a->load_offset += f.want.n_bytes;
+        if (a->load_offset == n_bytes) {
+            a->load_tensor++;
+            a->load_offset = 0;
+        }
+    }
+    return YL_OK;
+}
+
+yl_status worker_load_chunk(worker *w, const frame *f, yl_error *err)
+{
+    assignment *a = &w->a;
+    if (w->state != WORKER_LOADING || !a->n_open_wants) return yl_fail(err, YL_EFORMAT, "TENSOR: no chunk was asked for");
+    if (f->tensor.tensor >= slice_n_tensors(a->slice))
+        return yl_fail(err, YL_EFORMAT, "TENSOR: there is no tensor %u in this slice", f->tensor.tensor);
+    yl_status status = slice_write(a->slice, f->tensor.tensor, f->tensor.offset, f->tensor.data.data, f->tensor.data.n_bytes, err);
+    if (!status) a->n_open_wants--;
+    return status;
+}
+
+static yl_status say_ready(worker *w, outbox *out, yl_error *err)
+{
+    assignment *a = &w->a;
+    frame f = {.kind = FRAME_READY, .epoch = w->epoch};
+    f.ready = (frame_ready){.weight_bytes = slice_total_bytes(a->slice),
+                            .kv_bytes = a->kv_bytes,
+                            .scratch_bytes = a->scratch_bytes,
+                            .load_ns = worker_counter(w) - a->started};
+    w->state = WORKER_SERVING;
+    return worker_send(w, out, WORKER_TO_COORDINATOR, &f, err);
+}
+
+yl_status worker_load_step(worker *w, outbox *out, bool *did, yl_error *err)
+{
+    assignment *a = &w->a;
+    if (w->state == WORKER_LINKING) {
+        if (!w->link_is_up) return YL_OK;
+        *did = true;
+        return say_ready(w, out, err);
+    }
+    if (slice_is_loaded(a->slice)) {
+        *did = true;
+        w->state = WORKER_LINKING;
+        return forward_new(&a->forward, a->slice, a->cache, a->n_ctx, w->env.kernels, w->env.pool, w->env.alloc, err);
+    }
+    if (a->use_source) {
+        const frame_tensor *t = slice_tensor_info(a->slice, a->load_tensor);
+        uint64_t n_bytes = slice_tensor_bytes(a->slice, a->load_tensor);
+        const uint8_t *data = w->env.source.find(w->env.source.ctx, t, n_bytes);
+        if (data) {
+            *did = true;
+            return load_from_source(w, data, n_bytes, err);
+        }
+        char name[TENSOR_NAME_BYTES];
+        return yl_fail(err, YL_EFORMAT,
+                       "the worker's model file has no tensor '%s' of the type and shape that the coordinator's has",
+                       tensor_role_name(name, t->role, t->layer));
+    }
+    return ask_for_chunks(w, out, did, err);
+}
