@@ -35,7 +35,8 @@ typedef struct gguf_kv {
     gguf_type type;
     gguf_type elem_type;  /* of an array; else equal to `type` */
     uint64_t n;           /* elements of an array; else 1 */
-    const uint8_t *bytes; /* the value (for an array: its elements), little endian, unaligned, already checked to lie in the file */
+    const uint8_t *bytes; /* the value, little endian, unaligned, already checked to lie in the file. Of a string: its characters,
+                           * without the length; of an array: its elements, one after the other (strings with their u64 length) */
     size_t n_bytes;
 } gguf_kv;
 
@@ -46,7 +47,7 @@ typedef struct gguf_tensor {
     uint32_t n_dims;     /* 1 to 4 */
     uint64_t ne[4];      /* elements a dimension, ne[0] is a row's length (contiguous); 1 beyond n_dims */
     uint64_t n_bytes;    /* of data */
-    const uint8_t *data; /* mapped, aligned to the file's general.alignment */
+    const uint8_t *data; /* mapped; aligned to the file's general.alignment as far as a page goes, and so to at least 8 */
     uint32_t part;       /* which file of a split model, from 0 */
     uint64_t offset;     /* of data from the start of that file */
 } gguf_tensor;
@@ -56,10 +57,12 @@ typedef struct gguf gguf;
 
 /* Opens a model and maps its files (all parts, when `path` names any part of a split model).
  * YL_EIO (cannot be opened or mapped), YL_EFORMAT, YL_EUNSUPPORTED (big endian, version 1, a tensor type that cannot be computed
- * with: the message names tensor, type and what to download instead), YL_ELIMIT, YL_ENOMEM; then *out is NULL. */
+ * with: the message names tensor, type and what to download instead; arrays of arrays), YL_ELIMIT, YL_ENOMEM; then *out is NULL.
+ * Messages begin with the file's path. */
 yl_status gguf_open(gguf **out, const char *path, yl_error *err);
 
-/* Reads a whole file that lies in memory, without split parts (for tests and fuzzing). The bytes must outlive the gguf. */
+/* Reads a whole file that lies in memory (for tests and fuzzing); a part of a split model is refused (YL_EUNSUPPORTED). The bytes must
+ * outlive the gguf, and tensors are as aligned as they are. */
 yl_status gguf_open_memory(gguf **out, const uint8_t *bytes, size_t n_bytes, yl_error *err);
 
 void gguf_free(gguf *g);
@@ -76,7 +79,8 @@ const gguf_kv *gguf_kv_at(const gguf *g, size_t i);
 const gguf_kv *gguf_find_kv(const gguf *g, const char *key); /* NULL: not there */
 
 /* Typed reads. Any integer type is accepted for an integer that fits, any float or integer type for a float.
- * `_or`: a missing key gives the default; a wrong type is YL_EFORMAT either way. Without `_or` a missing key is YL_EFORMAT. */
+ * `_or`: a missing key gives the default; a wrong type is YL_EFORMAT either way. Without `_or` a missing key is YL_EFORMAT.
+ * Messages name the key; the path is the caller's to put in front. */
 yl_status gguf_get_u32(const gguf *g, const char *key, uint32_t *out, yl_error *err);
 yl_status gguf_get_u32_or(const gguf *g, const char *key, uint32_t fallback, uint32_t *out, yl_error *err);
 yl_status gguf_get_f64_or(const gguf *g, const char *key, double fallback, double *out, yl_error *err);
@@ -85,7 +89,7 @@ yl_status gguf_get_str(const gguf *g, const char *key, gguf_str *out, yl_error *
 yl_status gguf_get_str_or(const gguf *g, const char *key, const char *fallback, gguf_str *out, yl_error *err);
 
 /* Arrays, copied out: *out is a malloc'ed array of *n elements that the caller frees (NULL and 0 for an empty one); strings in it
- * are views into the file. A missing key or another element type is YL_EFORMAT. */
+ * are views into the file. i32s takes integers of any type that fit. A missing key or another element type is YL_EFORMAT. */
 yl_status gguf_get_strings(const gguf *g, const char *key, gguf_str **out, size_t *n, yl_error *err);
 yl_status gguf_get_f32s(const gguf *g, const char *key, float **out, size_t *n, yl_error *err);
 yl_status gguf_get_i32s(const gguf *g, const char *key, int32_t **out, size_t *n, yl_error *err);

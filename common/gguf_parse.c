@@ -120,8 +120,9 @@ static yl_status skip_array(byte_reader *r, gguf_kv *kv, yl_error *err)
         for (uint64_t i = 0; i < kv->n; i++) {
             gguf_str s;
             if (!take_str(r, &s)) {
-                return yl_fail(err, YL_EFORMAT, "string %" PRIu64 " of key '%.*s' does not end within the file", i, n_key,
-                               kv->key.data);
+                return yl_fail(err, YL_EFORMAT,
+                               "string %" PRIu64 " of key '%.*s' does not end within the file. Was the download cut short?", i,
+                               n_key, kv->key.data);
             }
         }
     }
@@ -142,7 +143,9 @@ static yl_status parse_value(byte_reader *r, gguf_kv *kv, yl_error *err)
     kv->n = 1;
     if (kv->type == GGUF_STRING) {
         gguf_str s;
-        if (!take_str(r, &s)) return yl_fail(err, YL_EFORMAT, "key '%.*s' does not end within the file", n_key, kv->key.data);
+        if (!take_str(r, &s))
+            return yl_fail(err, YL_EFORMAT, "key '%.*s' does not end within the file. Was the download cut short?", n_key,
+                           kv->key.data);
         kv->bytes = (const uint8_t *)s.data;
         kv->n_bytes = s.n_bytes;
         return YL_OK;
@@ -238,20 +241,20 @@ static yl_status unsupported_type(const char *name, uint32_t type, yl_error *err
                    name, type_name, type);
 }
 
-/* Dimensions, type and size. ne[0] * ne[1] * ... can overflow, and so can the bytes: both are checked. */
+/* Dimensions, type and size. Elements are held to 63 bits (as in llama.cpp): then no product of dimensions overflows later. */
 static yl_status parse_tensor_shape(byte_reader *r, gguf_tensor *t, yl_error *err)
 {
     if (!bytes_take_u32(r, &t->n_dims)) return yl_fail(err, YL_EFORMAT, "%s", ends_early);
     if (t->n_dims < 1 || t->n_dims > 4) {
         return yl_fail(err, YL_EFORMAT, "tensor '%s' has %" PRIu32 " dimensions, 1 to 4 are possible", t->name, t->n_dims);
     }
-    uint64_t n_rows = 1;
+    uint64_t n = 1;
     bool overflow = false;
     for (uint32_t i = 0; i < 4; i++) {
         t->ne[i] = 1;
         if (i < t->n_dims && !bytes_take_u64(r, &t->ne[i])) return yl_fail(err, YL_EFORMAT, "%s", ends_early);
         if (t->ne[i] == 0) return yl_fail(err, YL_EFORMAT, "tensor '%s' has no elements (dimension %" PRIu32 " is 0)", t->name, i);
-        if (i > 0) overflow |= __builtin_mul_overflow(n_rows, t->ne[i], &n_rows);
+        overflow |= __builtin_mul_overflow(n, t->ne[i], &n);
     }
     uint32_t type;
     if (!bytes_take_u32(r, &type)) return yl_fail(err, YL_EFORMAT, "%s", ends_early);
@@ -262,9 +265,9 @@ static yl_status parse_tensor_shape(byte_reader *r, gguf_tensor *t, yl_error *er
         return yl_fail(err, YL_EFORMAT, "tensor '%s' has rows of %" PRIu64 " elements, not a multiple of %s's block of %" PRIu32,
                        t->name, t->ne[0], traits->name, traits->block_elems);
     }
-    uint64_t row_bytes;
-    if (overflow || !quant_row_bytes(type, t->ne[0], &row_bytes) || __builtin_mul_overflow(row_bytes, n_rows, &t->n_bytes)) {
-        return yl_fail(err, YL_EFORMAT, "tensor '%s' has more elements than 64 bits can count", t->name);
+    /* Whole rows are whole blocks, so the tensor's bytes are those of one row of all its elements. */
+    if (overflow || n > INT64_MAX || !quant_row_bytes(type, n, &t->n_bytes)) {
+        return yl_fail(err, YL_EFORMAT, "tensor '%s' has more elements than 63 bits can count", t->name);
     }
     return YL_OK;
 }

@@ -27,9 +27,11 @@ typedef struct hparams {
 
     double rope_freq_base;  /* llama.rope.freq_base, default 10000 */
     rope_scaling rope_type; /* llama.rope.scaling.type */
-    double rope_factor;     /* llama.rope.scaling.factor (or llama.rope.scale_linear), default 1: positions are divided by it */
+    double rope_factor;     /* llama.rope.scaling.factor (or llama.rope.scale_linear), default 1: positions are divided by it. Without
+                             * a type, a factor means linear scaling, as in llama.cpp */
     uint32_t rope_orig_ctx; /* llama.rope.scaling.original_context_length, default n_ctx_train; YaRN only */
-    double rope_attn_factor, rope_ext_factor, rope_beta_fast, rope_beta_slow; /* YaRN, llama.rope.scaling.*; defaults 1, 1, 32, 1 */
+    double rope_attn_factor; /* llama.rope.scaling.attn_factor, for YaRN times .yarn_attn_factor; default 1 */
+    double rope_ext_factor, rope_beta_fast, rope_beta_slow; /* YaRN, llama.rope.scaling.yarn_*; defaults 1, 32, 1 */
 
     bool tied_embeddings; /* there is no output.weight: the head multiplies by token_embd.weight */
 } hparams;
@@ -46,7 +48,7 @@ enum {
 };
 
 /* Reads and checks the hyperparameters. YL_EUNSUPPORTED names another architecture ("qwen2") or a feature (experts); YL_EFORMAT
- * names a missing or contradictory key. */
+ * names a missing or contradictory key. Messages begin with the file's path; *out is only written on success. */
 yl_status hparams_read(hparams *out, const gguf *g, yl_error *err);
 
 /* Checks the limits and relations above, for values that came from a peer as well as from a file. */
@@ -67,7 +69,7 @@ typedef enum tensor_role {
 
 typedef struct tensor_spec {
     uint64_t n_rows, n_cols; /* shape [n_rows, n_cols]: ne[1], ne[0]; a vector has n_rows 1 */
-    bool optional;           /* biases, rope_freqs, output (tied embeddings) */
+    bool optional;           /* biases, rope_freqs; output where embeddings are tied */
     bool is_vector;          /* must be F32: norms, biases, rope_freqs */
 } tensor_spec;
 

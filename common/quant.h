@@ -61,7 +61,7 @@ void quant_dequantize_row(quant_type type, const void *row, float *y, size_t n);
  * that is not, or n_blocks when all are. */
 size_t quant_check_finite(quant_type type, const void *blocks, size_t n_blocks);
 
-/* f16 (IEEE binary16) to f32, exact; f32 to f16, nearest even, subnormals kept, too large becomes infinite. */
+/* f16 (IEEE binary16) to f32, exact, infinity and NaN included; f32 to f16, nearest even, subnormals kept, too large becomes infinite. */
 float quant_f16_to_f32(uint16_t h);
 uint16_t quant_f32_to_f16(float f);
 

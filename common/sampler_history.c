@@ -91,28 +91,28 @@ static void counts_remove(token_counts *c, int32_t token)
 
 /* ---- history ---- */
 
-void history_init(history *h, size_t count_window, size_t other_window)
+void history_init(token_history *h, size_t count_window, size_t other_window)
 {
-    *h = (history){.window = count_window > other_window ? count_window : other_window, .count_window = count_window};
+    *h = (token_history){.window = count_window > other_window ? count_window : other_window, .count_window = count_window};
 }
 
-void history_free(history *h)
+void history_free(token_history *h)
 {
     free(h->tokens);
     counts_free(&h->counts);
-    *h = (history){0};
+    *h = (token_history){0};
 }
 
-void history_clear(history *h)
+void history_clear(token_history *h)
 {
     h->n = 0;
     h->counts.n_used = 0;
     if (h->counts.n_slots) memset(h->counts.counts, 0, h->counts.n_slots * sizeof *h->counts.counts);
 }
 
-bool history_copy(history *to, const history *from)
+bool history_copy(token_history *to, const token_history *from)
 {
-    *to = (history){.window = from->window, .count_window = from->count_window};
+    *to = (token_history){.window = from->window, .count_window = from->count_window};
     size_t n = from->n < from->window ? from->n : from->window;
     if (n) {
         to->tokens = malloc(from->capacity * sizeof *to->tokens);
@@ -134,7 +134,7 @@ bool history_copy(history *to, const history *from)
 }
 
 /* Makes room for one more token: grows, or lets go of what is beyond the window. */
-static bool tokens_reserve(history *h)
+static bool tokens_reserve(token_history *h)
 {
     if (h->n < h->capacity) return true;
     size_t most = 2 * h->window; /* a window is at most 2^31 */
@@ -152,7 +152,7 @@ static bool tokens_reserve(history *h)
     return true;
 }
 
-bool history_push(history *h, int32_t token)
+bool history_push(token_history *h, int32_t token)
 {
     if (!h->window) return true;
     if (h->count_window && !counts_reserve(&h->counts)) return false;
@@ -164,7 +164,7 @@ bool history_push(history *h, int32_t token)
     return true;
 }
 
-uint32_t history_count(const history *h, int32_t token)
+uint32_t history_count(const token_history *h, int32_t token)
 {
     return h->counts.n_used ? h->counts.counts[find_slot(&h->counts, token)] : 0;
 }

@@ -41,20 +41,20 @@ typedef struct token_counts {
     size_t n_used;
 } token_counts;
 
-typedef struct history {
+typedef struct token_history {
     int32_t *tokens; /* the newest is tokens[n - 1]; at least the newest `window` of them are there */
     size_t n, capacity;
     size_t window;       /* how far anyone looks back; 0: nothing is kept */
     size_t count_window; /* how far counts look back, <= window */
     token_counts counts;
-} history;
+} token_history;
 
-void history_init(history *h, size_t count_window, size_t other_window);
-bool history_copy(history *to, const history *from); /* false: no memory, and `to` is empty */
-void history_free(history *h);
-void history_clear(history *h);
-bool history_push(history *h, int32_t token); /* false: no memory, and nothing changed */
-uint32_t history_count(const history *h, int32_t token);
+void history_init(token_history *h, size_t count_window, size_t other_window);
+bool history_copy(token_history *to, const token_history *from); /* false: no memory, and `to` is empty */
+void history_free(token_history *h);
+void history_clear(token_history *h);
+bool history_push(token_history *h, int32_t token); /* false: no memory, and nothing changed */
+uint32_t history_count(const token_history *h, int32_t token);
 
 /* ---- DRY ---- */
 
@@ -117,7 +117,7 @@ struct sampler {
     size_t n_fixed;
     dry_breakers breakers;
 
-    history past;
+    token_history past;
     double mu;
     bool has_sampled;       /* mirostat: what the last sample chose, */
     int32_t sampled_token;  /* for accept */

@@ -50,16 +50,15 @@ static void index_by_token(sampler *s, size_t n_top)
 /* Top and adjustments, both by token, become one list without the nevers; adjusted ones count as adjusted. */
 static size_t merge(const sampler *s, size_t n_top, uint64_t *out)
 {
-    const adjustment *a = s->adjustments, *a_end = a + s->n_adjustments;
-    size_t n = 0;
-    for (size_t i = 0; i < n_top || a < a_end;) {
+    size_t n = 0, next = 0; /* next: the adjustment whose turn it is */
+    for (size_t i = 0; i < n_top || next < s->n_adjustments;) {
         uint64_t key = i < n_top ? s->top.v[(uint32_t)s->by_token.v[i]] : 0;
-        if (i < n_top && (a == a_end || top_logits_token(key) < a->token)) {
+        if (i < n_top && (next == s->n_adjustments || top_logits_token(key) < s->adjustments[next].token)) {
             i++;
         } else {
+            const adjustment *a = &s->adjustments[next++];
             if (i < n_top && top_logits_token(key) == a->token) i++;
             key = top_logits_key(a->adjusted, a->token);
-            a++;
         }
         if (!is_never(key)) out[n++] = key;
     }

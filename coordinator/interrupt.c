@@ -9,19 +9,20 @@
 static engine *_Atomic current;
 static volatile sig_atomic_t mode, n_interrupts, is_final;
 
+static void end_at_once(void)
+{
+    if (isatty(STDERR_FILENO)) (void)!write(STDERR_FILENO, "\n", 1);
+    _exit(EXIT_INTERRUPTED);
+}
+
 static void on_signal(int number)
 {
-    if (number == SIGTERM) is_final = 1;
     n_interrupts++;
+    if (number == SIGTERM) is_final = 1;
+    if (mode == INTERRUPT_IS_REMEMBERED && number == SIGINT) return;
+    if (mode == INTERRUPT_ENDS || n_interrupts > 1) end_at_once();
     engine *e = atomic_load(&current);
-    bool is_patient = mode == INTERRUPT_IS_REMEMBERED && number == SIGINT;
-    if (is_patient) return;
-    if (!e || n_interrupts > 1) {
-        static const char newline = '\n';
-        if (isatty(STDERR_FILENO) && write(STDERR_FILENO, &newline, 1) < 0) _exit(EXIT_INTERRUPTED);
-        _exit(EXIT_INTERRUPTED);
-    }
-    engine_cancel(e);
+    if (e) engine_cancel(e);
 }
 
 void interrupt_install(void)

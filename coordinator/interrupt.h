@@ -1,7 +1,8 @@
-/* interrupt.h: Ctrl-C, and a polite request to end, while an engine works.
+/* interrupt.h: Ctrl-C, and a polite request to end.
  *
- * A first SIGINT or SIGTERM asks the engine to stop: its call returns YL_ECANCELED, and the program ends in order. A second one
- * ends the program at once; local workers end with it. Before there is an engine, the first one ends it, too. */
+ * What a first SIGINT or SIGTERM does depends on what the program is doing: without workers it ends at once; while an engine works,
+ * the engine's call returns YL_ECANCELED and the program ends in order; while a person types, SIGINT is remembered and ends the
+ * read. A second one before the first was dealt with ends the program at once, and local workers with it. */
 #ifndef YL_INTERRUPT_H
 #define YL_INTERRUPT_H
 
@@ -14,14 +15,17 @@ enum { EXIT_INTERRUPTED = 130 };
 /* Installs the handlers, and ignores SIGPIPE (writes then fail with EPIPE). Before a program does anything else. */
 void interrupt_install(void);
 
-/* The engine to be canceled from now on; NULL: none, an interrupt ends the program. */
-void interrupt_set_engine(engine *e);
-
-/* What an interrupt does when there is an engine, but a person is typing: nothing but being remembered (and ending a read). */
-typedef enum interrupt_mode { INTERRUPT_CANCELS, INTERRUPT_IS_REMEMBERED } interrupt_mode;
+typedef enum interrupt_mode {
+    INTERRUPT_ENDS,         /* the program ends at once; the mode at the beginning */
+    INTERRUPT_CANCELS,      /* the engine (if there is one already) is canceled */
+    INTERRUPT_IS_REMEMBERED /* SIGINT: nothing but that; SIGTERM as in INTERRUPT_CANCELS */
+} interrupt_mode;
 void interrupt_set_mode(interrupt_mode mode);
 
-/* Was there a SIGINT since the last interrupt_forget? And was it, ever, SIGTERM, which is meant for the whole program? */
+/* The engine to be canceled from now on; NULL: none. */
+void interrupt_set_engine(engine *e);
+
+/* Was there an interrupt since the last interrupt_forget? Was there ever a SIGTERM, which is meant for the whole program? */
 bool interrupt_came(void);
 bool interrupt_is_final(void);
 void interrupt_forget(void);

@@ -323,48 +323,52 @@ static times_row *const times[QUANT_TYPE_END] = {
     [QUANT_Q4_K] = q4_K_times, [QUANT_Q5_K] = q5_K_times,     [QUANT_Q6_K] = q6_K_times, [QUANT_IQ4_XS] = iq4_xs_times,
 };
 
-/* F32, F16, BF16: TILE_ROWS weight rows side by side, TILE_COLS columns at a time. */
-enum { TILE_ROWS = 16, TILE_COLS = 64 };
+/* F32, F16, BF16: TILE_ROWS weight rows side by side, TILE_COLS columns at a time. A lane is a row; compilers make what they can of
+ * this type, down to plain floats. */
+typedef float lanes __attribute__((vector_size(16)));
+enum { LANES = 4, TILE_ROWS = 4 * LANES, TILE_COLS = 64 };
 
-/* tile[k][r] = weight of row r, column k of the chunk, with zeros for rows beyond n_rows. */
-static void load_tile(float tile[TILE_COLS][TILE_ROWS], quant_type type, const uint8_t *first, size_t row_bytes, size_t n_rows,
+/* tile[k]: the weights of column k of the chunk, with zeros for rows beyond n_rows. */
+static void load_tile(lanes tile[TILE_COLS][TILE_ROWS / LANES], const matrix *w, size_t row_begin, size_t n_rows, size_t col_begin,
                       size_t n_cols)
 {
+    size_t elem_bytes = quant_traits_of(w->type)->block_bytes;
     float line[TILE_COLS];
-    memset(tile, 0, sizeof(float[TILE_COLS][TILE_ROWS]));
+    memset(tile, 0, sizeof(lanes[TILE_COLS][TILE_ROWS / LANES]));
     for (size_t r = 0; r < n_rows; r++) {
-        quant_dequantize_row(type, first + r * row_bytes, line, n_cols);
-        for (size_t k = 0; k < n_cols; k++) tile[k][r] = line[k];
+        quant_dequantize_row(w->type, w->data + (row_begin + r) * w->row_bytes + col_begin * elem_bytes, line, n_cols);
+        for (size_t k = 0; k < n_cols; k++) tile[k][r / LANES][r % LANES] = line[k];
     }
 }
 
-/* acc[r] += tile[k][r] * x[k] in the order of k: a lane is a row. */
-static void add_tile(float acc[TILE_ROWS], const float tile[TILE_COLS][TILE_ROWS], const float *x, size_t n_cols)
+/* acc += weight * x in the order of k. */
+static void add_tile(lanes acc[TILE_ROWS / LANES], const lanes tile[TILE_COLS][TILE_ROWS / LANES], const float *x, size_t n_cols)
 {
-    float a[TILE_ROWS];
-    memcpy(a, acc, sizeof a);
+    lanes a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
     for (size_t k = 0; k < n_cols; k++) {
-        for (size_t r = 0; r < TILE_ROWS; r++) a[r] = a[r] + tile[k][r] * x[k];
+        a0 = a0 + tile[k][0] * x[k];
+        a1 = a1 + tile[k][1] * x[k];
+        a2 = a2 + tile[k][2] * x[k];
+        a3 = a3 + tile[k][3] * x[k];
     }
-    memcpy(acc, a, sizeof a);
+    acc[0] = a0, acc[1] = a1, acc[2] = a2, acc[3] = a3;
 }
 
-/* Rows [row_begin, row_begin + n_rows) of w, at most TILE_ROWS, times `n` rows of x from x_begin on, at most MAX_X_ROWS. y: as in
- * kernels.matmul. */
+/* Rows [row_begin, row_begin + n_rows) of w, at most TILE_ROWS, times the rows [x_begin, x_begin + n) of x, at most MAX_X_ROWS. y:
+ * as in kernels.matmul. */
 static void tile_times(float *y, size_t y_stride, const matrix *w, const activations *x, size_t row_begin, size_t n_rows,
                        size_t x_begin, size_t n)
 {
-    const uint8_t *first = w->data + row_begin * w->row_bytes;
-    size_t elem_bytes = quant_traits_of(w->type)->block_bytes;
-    float acc[MAX_X_ROWS][TILE_ROWS] = {{0}};
+    lanes acc[MAX_X_ROWS][TILE_ROWS / LANES];
+    memset(acc, 0, n * sizeof acc[0]);
     for (size_t k = 0; k < w->n_cols; k += TILE_COLS) {
-        float tile[TILE_COLS][TILE_ROWS];
+        lanes tile[TILE_COLS][TILE_ROWS / LANES];
         size_t n_cols = min_size(w->n_cols - k, TILE_COLS);
-        load_tile(tile, w->type, first + k * elem_bytes, w->row_bytes, n_rows, n_cols);
+        load_tile(tile, w, row_begin, n_rows, k, n_cols);
         for (size_t i = 0; i < n; i++) add_tile(acc[i], tile, x->x + (x_begin + i) * x->n_cols + k, n_cols);
     }
     for (size_t i = 0; i < n; i++) {
-        for (size_t r = 0; r < n_rows; r++) y[(x_begin + i) * y_stride + row_begin + r] = acc[i][r];
+        for (size_t r = 0; r < n_rows; r++) y[(x_begin + i) * y_stride + row_begin + r] = acc[i][r / LANES][r % LANES];
     }
 }
 

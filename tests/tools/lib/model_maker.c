@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "dummy_vocab.h"
 #include "gguf_writer.h"
@@ -222,9 +221,7 @@ static yl_status write_part(const char *path, const part *p, yl_error *err)
     gguf_writer_free(w);
     free(chunk);
     if (fclose(file) != 0 && !status) status = yl_fail(err, YL_EIO, "cannot be written: %s", strerror(errno));
-    if (!status) return YL_OK;
-    unlink(path);
-    yl_error_context(err, "%s: ", path);
+    if (status) yl_error_context(err, "%s: ", path);
     return status;
 }
 

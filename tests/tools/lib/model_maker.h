@@ -10,12 +10,11 @@
 #include "hparams.h"
 
 typedef struct model_spec {
-    hparams hp;                        /* n_head_kv, n_embd_head, n_rot, rope_orig_ctx: 0 takes the usual default */
-    quant_type types[TENSOR_ROLE_END]; /* of each matrix; vectors are always F32 */
-    quant_type
-        more_types[TENSOR_ROLE_END]; /* of it in those layers that llama.cpp's "_M" mixes give more bits (3 in 4 of the ends...) */
-    bool biases;                     /* all seven kinds */
-    bool rope_freqs;                 /* a tensor rope_freqs.weight, as Llama 3.1 has it */
+    hparams hp;                             /* n_head_kv, n_embd_head, n_rot, rope_orig_ctx: 0 takes the usual default */
+    quant_type types[TENSOR_ROLE_END];      /* of each matrix; vectors are always F32 */
+    quant_type more_types[TENSOR_ROLE_END]; /* of it in those layers that llama.cpp's "_M" mixes give more bits */
+    bool biases;                            /* all seven kinds */
+    bool rope_freqs;                        /* a tensor rope_freqs.weight, as Llama 3.1 has it */
     uint64_t seed;
     uint32_t n_parts;   /* files; 1: not split */
     uint32_t alignment; /* general.alignment */

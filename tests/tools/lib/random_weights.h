@@ -8,7 +8,8 @@
 #include "prng.h"
 #include "quant.h"
 
-/* The factor to give to random_weights for weights of this standard deviation. Found by measuring, which takes less than a millisecond.
+/* The factor to give to random_weights for weights of this standard deviation. Found by measuring, which takes less than a
+ * millisecond.
  */
 float random_weights_scale(quant_type type, float std_deviation);
 

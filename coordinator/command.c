@@ -1,0 +1,89 @@
+/* command.c: the list of commands, and what help says of each. */
+#include "command.h"
+
+#include <string.h>
+
+const command command_table[COMMAND_END] = {
+    {"run", COMMAND_RUN, cmd_run, "-m MODEL [flags] [PROMPT]", "continue a prompt",
+     "The model continues the prompt. Text appears as it is made, and stops where the model says so. The\n"
+     "prompt is the argument, or comes from -p, from a file or through a pipe. At the end standard error\n"
+     "tells how fast it was, and what each worker did.",
+     "  yllama run -m model.gguf \"In the beginning\" -n 64\n"
+     "  yllama run -m model.gguf -p \"Fourth of July jokes?\" --temp 0 --local 2\n"
+     "  cat letter.txt | yllama run -m model.gguf --no-display-prompt -s 1 > rest.txt\n"},
+    {"chat", COMMAND_CHAT, cmd_chat, "-m MODEL [flags]", "converse",
+     "A conversation, in the form that the model was trained for: its chat template. At the terminal,\n"
+     "Ctrl-C stops an answer, Ctrl-D leaves, /help lists commands. Without a terminal every line of\n"
+     "standard input is a message.",
+     "  yllama chat -m llama3.gguf -sys \"You are brief.\"\n"
+     "  printf 'Hello\\nWhat did I say?\\n' | yllama chat -m llama3.gguf\n"},
+    {"tokenize", COMMAND_TOKENIZE, cmd_tokenize, "-m MODEL [flags] [TEXT]", "show the tokens of a text",
+     "What the model's tokenizer makes of a text, one token a line, as llama-tokenize prints it.",
+     "  yllama tokenize -m model.gguf \"Hello world\"\n"
+     "  yllama tokenize -m model.gguf --ids --no-bos < text.txt\n"},
+    {"inspect", COMMAND_INSPECT, cmd_inspect, "MODEL [flags]", "describe a model file",
+     "What is in a GGUF file: architecture and dimensions, number formats, tokenizer, chat template,\n"
+     "metadata, and the memory that it will need.",
+     "  yllama inspect model.gguf --tensors\n"
+     "  yllama inspect model.gguf --json | jq .hparams\n"
+     "  yllama inspect model.gguf --template\n"},
+    {"logits", COMMAND_LOGITS, cmd_logits, "-m MODEL --tokens \"1 2 3\" -o FILE [flags]", "write all logits of a text",
+     "The logits of every position as raw little-endian f32, [n_tokens, n_vocab]: for comparing with other\n"
+     "programs. They are the same bits for any number of workers, threads and batch rows.",
+     "  yllama logits -m model.gguf --tokens \"1 15043 3186\" -o out.f32\n"
+     "  yllama logits -m model.gguf -p \"Hello world\" -o out.f32 --local 3\n"},
+    {"perplexity", COMMAND_PERPLEXITY, cmd_perplexity, "-m MODEL -f TEXT [flags]", "measure how well a text is foreseen",
+     "Perplexity as llama-perplexity defines it: windows of 512 tokens (-c), the second half of each\n"
+     "scored. Lower is better.",
+     "  yllama perplexity -m model.gguf -f wiki.test.raw\n"
+     "  yllama perplexity -m model.gguf -f text.txt -c 256 --chunks 10\n"},
+};
+
+const command *command_find(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_END; i++)
+        if (strcmp(name, command_table[i].name) == 0) return &command_table[i];
+    return NULL;
+}
+
+int command_exit_code(yl_status status)
+{
+    switch (status) {
+    case YL_OK: return COMMAND_EXIT_OK;
+    case YL_EINVAL: return COMMAND_EXIT_USAGE;
+    case YL_EPEER: return COMMAND_EXIT_WORKER;
+    case YL_ECANCELED: return COMMAND_EXIT_INTERRUPTED;
+    default: return COMMAND_EXIT_FAILURE;
+    }
+}
+
+static void print_exit_codes(FILE *f)
+{
+    fputs("\nExit codes: 0 done; 1 failed (a file, memory, the model); 2 called wrongly; 3 a worker was lost or\n"
+          "refused; 130 interrupted.\n",
+          f);
+}
+
+void command_print_usage(FILE *f)
+{
+    fputs("usage: yllama COMMAND [flags]\n\n"
+          "Llama inference over a chain of workers. Each owns some layers of a model.\n\n"
+          "Commands\n",
+          f);
+    for (size_t i = 0; i < COMMAND_END; i++) fprintf(f, "  %-12s %s\n", command_table[i].name, command_table[i].summary);
+    fputs("\n  yllama help COMMAND tells the flags of a command; yllama --version the version.\n\n"
+          "Examples\n"
+          "  yllama run -m model.gguf \"Once upon a time\" -n 64\n"
+          "  yllama inspect model.gguf\n",
+          f);
+    print_exit_codes(f);
+}
+
+void command_print_help(FILE *f, const command *c)
+{
+    fprintf(f, "usage: yllama %s %s\n\n%s\n", c->name, c->arguments, c->text);
+    options_print_flags(f, c->id);
+    fprintf(f, "\nExamples\n%s", c->examples);
+    fputs("\nEvery flag is also an environment variable: --top-k 20 is YLLAMA_TOP_K=20. The command line wins.\n", f);
+    print_exit_codes(f);
+}

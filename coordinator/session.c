@@ -1,0 +1,190 @@
+/* session.c: from options to a model that answers. */
+#include "session.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "dry_breakers.h"
+#include "interrupt.h"
+
+/* --- the model ---------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t choose_seed(int64_t asked)
+{
+    if (asked >= 0) return (uint64_t)asked;
+    uint32_t seed;
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) seed = (uint32_t)time(NULL) ^ (uint32_t)getpid();
+    return seed; /* 32 bits: short enough to be typed again */
+}
+
+static uint32_t choose_n_ctx(const options *o, const hparams *hp)
+{
+    uint32_t trained = hp->n_ctx_train ? hp->n_ctx_train : ENGINE_DEFAULT_CTX;
+    if (o->n_ctx > 0) return (uint32_t)o->n_ctx;
+    if (o->n_ctx == 0) return trained;
+    return trained < ENGINE_DEFAULT_CTX ? trained : ENGINE_DEFAULT_CTX;
+}
+
+yl_status session_open(session *s, const options *o, console *con, yl_error *err)
+{
+    *s = (session){.o = o, .con = con};
+    if (!o->model) return yl_fail(err, YL_EINVAL, "which model? Name its file: -m model.gguf");
+    yl_status status = gguf_open(&s->g, o->model, err);
+    if (status) return status;
+    status = hparams_read(&s->hp, s->g, err);
+    if (!status) status = tokenizer_new(&s->t, s->g, err);
+    if (status) {
+        yl_error_context(err, "%s: ", o->model);
+        return status;
+    }
+    s->seed = choose_seed(o->seed);
+    s->n_ctx = choose_n_ctx(o, &s->hp);
+    return YL_OK;
+}
+
+void session_close(session *s)
+{
+    interrupt_set_engine(NULL); /* a second interrupt still ends the program at once */
+    engine_close(s->e);
+    tokenizer_free(s->t);
+    gguf_free(s->g);
+    *s = (session){0};
+}
+
+yl_status session_check_prompt(const session *s, size_t n, yl_error *err)
+{
+    if (n == 0)
+        return yl_fail(err, YL_EINVAL, "the prompt is empty, and this model begins with no token of its own: give some text");
+    if (n <= s->n_ctx) return YL_OK;
+    return yl_fail(err, YL_ELIMIT, "the prompt has %zu tokens, the context %u positions: enlarge it with -c %zu", n,
+                   (unsigned)s->n_ctx, n + 512);
+}
+
+/* --- workers ------------------------------------------------------------------------------------------------------------------ */
+
+/* Joins a directory and the worker's name; true if such a program is there. */
+static bool is_worker_in(char out[PATH_MAX], const char *dir, size_t n_dir)
+{
+    int n = snprintf(out, PATH_MAX, "%.*s/yllama-worker", (int)n_dir, dir);
+    return n > 0 && n < PATH_MAX && access(out, X_OK) == 0;
+}
+
+/* The worker that was installed with this program, else the first in PATH. */
+static yl_status find_worker_program(char out[PATH_MAX], yl_error *err)
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n > 0) {
+        self[n] = 0;
+        const char *slash = strrchr(self, '/');
+        if (slash && is_worker_in(out, self, (size_t)(slash - self))) return YL_OK;
+    }
+    const char *path = getenv("PATH");
+    for (const char *dir = path ? path : ""; *dir;) {
+        size_t n_dir = strcspn(dir, ":");
+        if (n_dir > 0 && is_worker_in(out, dir, n_dir)) return YL_OK;
+        dir += n_dir + (dir[n_dir] == ':');
+    }
+    return yl_fail(err, YL_EIO, "yllama-worker is neither beside this program nor in PATH: say where with --worker-program");
+}
+
+static void log_line(void *ctx, engine_log_level level, const char *line)
+{
+    console_log(ctx, level, "%s", line);
+}
+
+static void show_progress(void *ctx, const char *what, double fraction)
+{
+    console_progress(ctx, what, fraction);
+}
+
+static bool is_interrupted(void *ctx)
+{
+    (void)ctx;
+    return interrupt_came();
+}
+
+static engine_options engine_options_of(const session *s, const char *worker_program)
+{
+    const options *o = s->o;
+    return (engine_options){
+        .model_path = o->model,
+        .n_local = o->n_local,
+        .worker_program = worker_program,
+        .n_threads = o->n_threads > 0 ? (uint32_t)o->n_threads : 0,
+        .n_ctx = s->n_ctx,
+        .n_seq = 1,
+        .n_batch = o->n_batch,
+        .n_ubatch = o->n_ubatch,
+        .type_k = o->type_k,
+        .type_v = o->type_v,
+        .load = o->mlock  ? FRAME_LOAD_MLOCK
+                : o->mmap ? FRAME_LOAD_MMAP
+                          : FRAME_LOAD_HEAP,
+        .stream_weights = o->stream_weights,
+        .isa = o->isa,
+        .timeout_ms = (uint32_t)(o->timeout_s * 1000),
+        .verbose = o->verbose > 0,
+        .log_path = o->log_file,
+        .on_log = log_line,
+        .on_progress = show_progress,
+        .is_interrupted = is_interrupted,
+        .ctx = s->con,
+    };
+}
+
+yl_status session_start(session *s, yl_error *err)
+{
+    char found[PATH_MAX];
+    yl_status status = s->o->worker_program ? YL_OK : find_worker_program(found, err);
+    if (status) return status;
+    engine_options o = engine_options_of(s, s->o->worker_program ? s->o->worker_program : found);
+    if (s->hp.n_ctx_train > s->n_ctx && s->o->n_ctx < 0)
+        console_log(s->con, ENGINE_LOG_INFO, "the context has %u positions, the model was trained for %u: -c sets another number",
+                    (unsigned)s->n_ctx, (unsigned)s->hp.n_ctx_train);
+    interrupt_set_mode(INTERRUPT_CANCELS);
+    status = engine_open(&s->e, &o, err);
+    console_end_progress(s->con);
+    if (!status) interrupt_set_engine(s->e);
+    if (!status && interrupt_came()) return yl_fail(err, YL_ECANCELED, "interrupted");
+    return status;
+}
+
+/* --- sampling ----------------------------------------------------------------------------------------------------------------- */
+
+static yl_status read_biases(const options *o, sampler_logit_bias **out, yl_error *err)
+{
+    *out = NULL;
+    if (o->logit_bias.n == 0) return YL_OK;
+    *out = calloc(o->logit_bias.n, sizeof **out);
+    if (!*out) return yl_fail(err, YL_ENOMEM, "no memory for %zu logit biases", o->logit_bias.n);
+    for (size_t i = 0; i < o->logit_bias.n; i++)
+        options_parse_logit_bias(o->logit_bias.items[i], &(*out)[i].token, &(*out)[i].bias);
+    return YL_OK;
+}
+
+yl_status session_new_sampler(const session *s, sampler **out, yl_error *err)
+{
+    sampler_settings settings = s->o->sampling;
+    settings.seed = s->seed;
+    settings.n_logit_bias = s->o->logit_bias.n;
+    if (s->o->ignore_eos) settings.banned = tokenizer_ends(s->t, &settings.n_banned);
+    sampler_logit_bias *biases = NULL;
+    dry_breakers breakers = {0};
+    yl_status status = sampler_check_settings(&settings, err);
+    if (!status) status = read_biases(s->o, &biases, err);
+    if (!status && settings.dry_multiplier > 0) status = dry_breakers_find(&breakers, s->t, &s->o->dry_breakers, s->o->escape, err);
+    settings.logit_bias = biases;
+    settings.dry_breakers = breakers.sequences;
+    settings.dry_breaker_lens = breakers.lens;
+    settings.n_dry_breakers = breakers.n;
+    if (!status) status = sampler_new(out, &settings, tokenizer_n_vocab(s->t), s->n_ctx, err);
+    dry_breakers_clear(&breakers);
+    free(biases);
+    return status;
+}

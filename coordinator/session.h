@@ -1,0 +1,40 @@
+/* session.h: what the commands that need a model have in common: a model file that is understood, and workers that answer.
+ *
+ * The model file is read first, alone: whatever is wrong with it, with the flags or with the prompt is said before a worker starts
+ * and before gigabytes are loaded. */
+#ifndef YL_SESSION_H
+#define YL_SESSION_H
+
+#include "console.h"
+#include "engine.h"
+#include "options.h"
+#include "sampler.h"
+#include "tokenizer.h"
+
+typedef struct session {
+    const options *o;
+    console *con;
+    gguf *g;
+    hparams hp;
+    tokenizer *t;
+    uint32_t n_ctx; /* positions that the engine has, or will have */
+    uint64_t seed;  /* the one asked for, or a random one */
+    engine *e;      /* NULL before session_start */
+} session;
+
+/* Reads the model file that the options name: hyperparameters and tokenizer. Close with session_close, also after an error.
+ * YL_EINVAL: no model is named. */
+yl_status session_open(session *s, const options *o, console *con, yl_error *err);
+
+/* Starts the workers that the options ask for, with a context of s->n_ctx positions. From here on an interrupt cancels. */
+yl_status session_start(session *s, yl_error *err);
+
+void session_close(session *s);
+
+/* A sampler as the options want it. YL_EINVAL: settings that cannot be meant. Free with sampler_free. */
+yl_status session_new_sampler(const session *s, sampler **out, yl_error *err);
+
+/* YL_ELIMIT, with the way out, if a prompt of n tokens does not fit the context. YL_EINVAL if n is 0. */
+yl_status session_check_prompt(const session *s, size_t n, yl_error *err);
+
+#endif

@@ -1,0 +1,91 @@
+/* speed_report.c: differences of counters, divided by rows. */
+#include "speed_report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { SLICE_BYTES = 64 };
+
+void speed_report_clear(speed_report *r)
+{
+    free(r->before);
+    free(r->at_first_token);
+    free(r->after);
+    *r = (speed_report){0};
+}
+
+yl_status speed_report_begin(speed_report *r, engine *e, yl_error *err)
+{
+    *r = (speed_report){.n_stages = engine_n_stages(e)};
+    r->before = calloc(r->n_stages, sizeof *r->before);
+    r->at_first_token = calloc(r->n_stages, sizeof *r->at_first_token);
+    r->after = calloc(r->n_stages, sizeof *r->after);
+    if (!r->before || !r->at_first_token || !r->after) return yl_fail(err, YL_ENOMEM, "no memory for a report");
+    return engine_stages(e, r->before, err);
+}
+
+yl_status speed_report_first_token(speed_report *r, engine *e, yl_error *err)
+{
+    r->has_first_token = true;
+    return engine_stages(e, r->at_first_token, err);
+}
+
+char *speed_report_slice(char *buf, const slice_range *range)
+{
+    size_t n = 0;
+    uint32_t n_layer = range->layer_end - range->layer_begin;
+    const char *separator = "";
+    buf[0] = 0;
+    if (range->has_embd) n += (size_t)snprintf(buf, SLICE_BYTES, "embedding"), separator = ", ";
+    if (n_layer == 1)
+        n += (size_t)snprintf(buf + n, SLICE_BYTES - n, "%slayer %" PRIu32, separator, range->layer_begin), separator = ", ";
+    if (n_layer > 1) {
+        n += (size_t)snprintf(buf + n, SLICE_BYTES - n, "%slayers %" PRIu32 "-%" PRIu32, separator, range->layer_begin,
+                              range->layer_end - 1);
+        separator = ", ";
+    }
+    if (range->has_head) snprintf(buf + n, SLICE_BYTES - n, "%shead", separator);
+    return buf;
+}
+
+static double rate(double n, double ms)
+{
+    return ms > 0 ? n * 1e3 / ms : 0;
+}
+
+/* Milliseconds a row that a stage computed between two readings; 0 when there was no row. */
+static double ms_a_row(const engine_stage *from, const engine_stage *to)
+{
+    uint64_t n_rows = to->stats.n_rows - from->stats.n_rows;
+    return n_rows > 0 ? (double)(to->stats.compute_ns - from->stats.compute_ns) * 1e-6 / (double)n_rows : 0;
+}
+
+static void write_stage(const speed_report *r, uint32_t i, console *c)
+{
+    const engine_stage *before = &r->before[i], *after = &r->after[i];
+    const engine_stage *middle = r->has_first_token ? &r->at_first_token[i] : after;
+    uint64_t n_rows = after->stats.n_rows - before->stats.n_rows;
+    double per_row = n_rows > 0 ? 1.0 / (double)n_rows : 0;
+    char slice[SLICE_BYTES], weights[32], kv[32], in[32], out[32];
+    console_note(c, "%s: %s: %.2f ms/token in the prompt, %.2f in the answer; weights %s, KV %s; %s/token in, %s out", after->name,
+                 speed_report_slice(slice, &after->range), ms_a_row(before, middle), ms_a_row(middle, after),
+                 console_format_bytes(weights, (double)after->weight_bytes), console_format_bytes(kv, (double)after->kv_bytes),
+                 console_format_bytes(in, (double)(after->stats.bytes_in - before->stats.bytes_in) * per_row),
+                 console_format_bytes(out, (double)(after->stats.bytes_out - before->stats.bytes_out) * per_row));
+}
+
+yl_status speed_report_end(speed_report *r, engine *e, console *c, const generate_result *result, size_t n_prompt, uint64_t seed,
+                           yl_error *err)
+{
+    yl_status status = engine_stages(e, r->after, err);
+    if (status) return status;
+    double n_steps = result->n_generated > 1 ? (double)result->n_generated - 1 : 0; /* the first came with the prompt */
+    console_note(c, "prompt: %zu tokens, %.1f tokens/s, %s after %.2f s", n_prompt, rate((double)n_prompt, result->prompt_ms),
+                 r->has_first_token ? "first token" : "read", result->prompt_ms * 1e-3);
+    console_note(c, "answer: %" PRIu64 " tokens, %.1f tokens/s, seed %" PRIu64, result->n_generated,
+                 rate(n_steps, result->generate_ms), seed);
+    if (result->n_asked_again > 0) console_log(c, ENGINE_LOG_INFO, "%" PRIu64 " tokens needed all logits", result->n_asked_again);
+    for (uint32_t i = 0; i < r->n_stages; i++) write_stage(r, i, c);
+    return YL_OK;
+}

@@ -1,0 +1,653 @@
+/* test_worker.c: a worker without a process: frames in, steps, frames out. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "model_maker.h"
+#include "scratch_dir.h"
+#include "worker.h"
+
+enum { N_VOCAB = 320, N_EMBD = 256, N_CTX = 100, N_SEQ = 3, MAX_ROWS = 32, EPOCH = 7 };
+
+/* An allocator that refuses its k-th request, and counts what is not given back. */
+typedef struct counting_allocator {
+    allocator base;
+    long n_requests, refuse_at, n_live;
+} counting_allocator;
+
+static void *counting_alloc(void *ctx, size_t n_bytes)
+{
+    counting_allocator *c = ctx;
+    if (++c->n_requests == c->refuse_at) return NULL;
+    void *p = allocator_heap()->alloc(allocator_heap()->ctx, n_bytes);
+    c->n_live += p != NULL;
+    return p;
+}
+
+static void counting_release(void *ctx, void *p, size_t n_bytes)
+{
+    counting_allocator *c = ctx;
+    c->n_live--;
+    allocator_heap()->release(allocator_heap()->ctx, p, n_bytes);
+}
+
+/* A worker with a two-layer model, and what it said. */
+typedef struct rig {
+    scratch_dir dir;
+    gguf *model;
+    hparams hp;
+    counting_allocator memory;
+    uint64_t ticks;
+    bool has_source;
+    uint8_t id[FRAME_ID_BYTES];
+    worker *worker;
+    outbox outbox;
+    frame_scratch *scratch;
+    outbox_entry last; /* whose bytes `answer` views */
+    frame answer;
+    frame_tensor tensors[64];
+    uint32_t n_tensors;
+} rig;
+
+static uint64_t tick(void *ctx)
+{
+    rig *r = ctx;
+    return ++r->ticks;
+}
+
+static const uint8_t *find_tensor(void *ctx, const frame_tensor *t, uint64_t n_bytes)
+{
+    rig *r = ctx;
+    char name[TENSOR_NAME_BYTES];
+    const gguf_tensor *g = gguf_find_tensor(r->model, tensor_role_name(name, t->role, t->layer));
+    return g && g->n_bytes == n_bytes ? g->data : NULL;
+}
+
+static void start_worker(rig *r, uint64_t memory_bytes)
+{
+    r->memory.base = (allocator){.alloc = counting_alloc, .release = counting_release, .ctx = &r->memory};
+    worker_env env = {.alloc = &r->memory.base,
+                      .kernels = kernels_named("scalar"),
+                      .counter = tick,
+                      .counter_ctx = r,
+                      .memory_bytes = memory_bytes};
+    if (r->has_source) env.source = (weight_source){.model_id = {r->id, sizeof r->id}, .find = find_tensor, .ctx = r};
+    assert_int_equal(worker_new(&r->worker, &env, NULL), YL_OK);
+}
+
+static int set_up(void **state)
+{
+    rig *r = calloc(1, sizeof *r);
+    *state = r;
+    if (!scratch_dir_init(&r->dir)) return -1;
+    char path[SCRATCH_PATH_BYTES];
+    model_spec spec = model_spec_default();
+    yl_error err = {0};
+    if (model_maker_write(scratch_dir_path(&r->dir, path, "m.gguf"), &spec, &err)) fail_msg("%s", err.msg);
+    if (gguf_open(&r->model, path, &err) || hparams_read(&r->hp, r->model, &err)) fail_msg("%s", err.msg);
+    r->has_source = true;
+    assert_int_equal(frame_scratch_new(&r->scratch, NULL), YL_OK);
+    start_worker(r, 0);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    rig *r = *state;
+    worker_free(r->worker);
+    assert_int_equal(r->memory.n_live, 0);
+    outbox_clear(&r->outbox);
+    frame_bytes_clear(&r->last.bytes);
+    frame_scratch_free(r->scratch);
+    gguf_free(r->model);
+    scratch_dir_clear(&r->dir);
+    free(r);
+    return 0;
+}
+
+/* ---- talking to it ---- */
+
+static void send_bytes(rig *r, const uint8_t *data, size_t n)
+{
+    uint8_t *copy = malloc(n ? n : 1); /* of exact size, so that the address sanitizer sees a read beyond it */
+    memcpy(copy, data, n);
+    worker_message m = {.data = copy, .n_bytes = n, .release = free, .hint = copy};
+    assert_int_equal(worker_receive(r->worker, m, &r->outbox, NULL), YL_OK);
+}
+
+static void send_frame(rig *r, const frame *f)
+{
+    frame_bytes bytes = {0};
+    yl_error err = {0};
+    if (frame_encode(&bytes, f, &err)) fail_msg("%s", err.msg);
+    send_bytes(r, bytes.data, bytes.n);
+    frame_bytes_clear(&bytes);
+}
+
+/* Steps until there is nothing to do; says that the link stands whenever it is asked for. */
+static worker_progress step_all(rig *r)
+{
+    for (int i = 0; i < 100000; i++) {
+        worker_progress progress;
+        assert_int_equal(worker_step(r->worker, &r->outbox, &progress, NULL), YL_OK);
+        if (progress == WORKER_REWIRE) worker_link_up(r->worker, worker_epoch(r->worker));
+        if (progress == WORKER_IDLE || progress == WORKER_STOP) return progress;
+    }
+    fail_msg("the worker never comes to rest");
+    return WORKER_STOP;
+}
+
+/* The next frame that it sent; fails when there is none. */
+static const frame *next_answer(rig *r)
+{
+    frame_bytes_clear(&r->last.bytes);
+    if (!outbox_pop(&r->outbox, &r->last)) fail_msg("the worker said nothing");
+    yl_error err = {0};
+    if (frame_decode(&r->answer, r->scratch, r->last.bytes.data, r->last.bytes.n, &err)) fail_msg("%s", err.msg);
+    return &r->answer;
+}
+
+static void expect_silence(rig *r)
+{
+    assert_int_equal(r->outbox.n, 0);
+}
+
+static void expect_error(rig *r, const char *words)
+{
+    const frame *f = next_answer(r);
+    if (f->kind != FRAME_ERROR) fail_msg("%s where an ERROR was due", frame_kind_name(f->kind));
+    char text[FRAME_MAX_MESSAGE + 1] = {0};
+    memcpy(text, f->error.message.data, f->error.message.n_bytes);
+    if (!strstr(text, words)) fail_msg("'%s' does not say '%s'", text, words);
+}
+
+static frame assign_frame(rig *r, uint64_t epoch, slice_range range)
+{
+    r->n_tensors = 0;
+    for (uint32_t i = 0; i < slice_range_n_tensors(&range); i++) {
+        slice_tensor st = slice_range_tensor_at(&range, &r->hp, i);
+        const gguf_tensor *t;
+        assert_int_equal(hparams_find_tensor(&t, r->model, &r->hp, st.role, st.layer, NULL), YL_OK);
+        if (t)
+            r->tensors[r->n_tensors++] =
+                (frame_tensor){.role = st.role, .layer = st.layer, .type = t->type, .n_rows = t->ne[1], .n_cols = t->ne[0]};
+    }
+    frame f = {.kind = FRAME_ASSIGN, .epoch = epoch};
+    f.assign = (frame_assign){.coordinator = 1,
+                              .n_stages = 1,
+                              .hp = r->hp,
+                              .range = range,
+                              .n_ctx = N_CTX,
+                              .n_seq = N_SEQ,
+                              .max_rows = MAX_ROWS,
+                              .model_id = {r->id, sizeof r->id},
+                              .next_endpoint = {(const uint8_t *)"ipc://next", 10},
+                              .heartbeat_ms = 500,
+                              .n_tensors = r->n_tensors,
+                              .tensors = r->tensors};
+    return f;
+}
+
+static slice_range whole_model(const rig *r)
+{
+    return (slice_range){.has_embd = true, .has_head = true, .layer_begin = 0, .layer_end = r->hp.n_layer};
+}
+
+static void make_ready(rig *r)
+{
+    frame f = assign_frame(r, EPOCH, whole_model(r));
+    send_frame(r, &f);
+    assert_int_equal(step_all(r), WORKER_IDLE);
+    assert_int_equal(next_answer(r)->kind, FRAME_READY);
+    expect_silence(r);
+}
+
+/* One FORWARD of one sequence, all logits of its last row wanted. Fields can be changed before it is sent. */
+typedef struct forward_spec {
+    frame f;
+    frame_segment segment;
+    frame_want want;
+    uint8_t tokens[MAX_ROWS * 4 + 64];
+} forward_spec;
+
+static forward_spec *forward_of(forward_spec *s, uint32_t seq, uint64_t step, uint32_t pos, uint32_t n)
+{
+    *s = (forward_spec){.f = {.kind = FRAME_FORWARD, .epoch = EPOCH}};
+    s->segment = (frame_segment){.seq = seq, .step = step, .pos = pos, .n_rows = n};
+    s->want = (frame_want){.row = n - 1, .kind = FRAME_WANT_ALL};
+    for (uint32_t i = 0; i < n; i++) s->tokens[4 * i] = (uint8_t)(17 * (pos + i) + 3);
+    s->f.forward = (frame_forward){.id = 100 + step,
+                                   .n_rows = n,
+                                   .n_segments = 1,
+                                   .segments = &s->segment,
+                                   .n_wants = 1,
+                                   .wants = &s->want,
+                                   .is_tokens = true,
+                                   .payload = {s->tokens, 4 * (size_t)n}};
+    return s;
+}
+
+static void forward(rig *r, uint32_t seq, uint64_t step, uint32_t pos, uint32_t n, float logits[N_VOCAB])
+{
+    forward_spec s;
+    send_frame(r, &forward_of(&s, seq, step, pos, n)->f);
+    step_all(r);
+    const frame *f = next_answer(r);
+    if (f->kind != FRAME_RESULT) fail_msg("%.*s", (int)f->error.message.n_bytes, (const char *)f->error.message.data);
+    assert_int_equal(f->result.n_answers, 1);
+    assert_int_equal(f->result.id, 100 + step);
+    assert_false(f->result.more);
+    assert_int_equal(f->result.answers[0].data.n_bytes, N_VOCAB * 4);
+    memcpy(logits, f->result.answers[0].data.data, N_VOCAB * 4);
+}
+
+/* ---- behaviours ---- */
+
+static void ready_waits_for_the_link(void **state)
+{
+    rig *r = *state;
+    frame f = assign_frame(r, EPOCH, whole_model(r));
+    send_frame(r, &f);
+    worker_progress progress = WORKER_MORE;
+    bool rewired = false;
+    for (int i = 0; i < 1000 && progress != WORKER_IDLE; i++) {
+        assert_int_equal(worker_step(r->worker, &r->outbox, &progress, NULL), YL_OK);
+        rewired |= progress == WORKER_REWIRE;
+    }
+    assert_true(rewired);
+    assert_string_equal(worker_next_endpoint(r->worker), "ipc://next");
+    expect_silence(r);
+    worker_link_up(r->worker, EPOCH - 1); /* of another wiring */
+    step_all(r);
+    expect_silence(r);
+    worker_link_up(r->worker, EPOCH);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_READY);
+}
+
+static void a_step_does_at_most_one_layer(void **state)
+{
+    rig *r = *state;
+    make_ready(r);
+    forward_spec s;
+    send_frame(r, &forward_of(&s, 0, 1, 0, 4)->f);
+    uint64_t before = worker_n_steps(r->worker);
+    step_all(r);
+    assert_true(worker_n_steps(r->worker) - before >= r->hp.n_layer);
+}
+
+static void a_retry_gives_the_same_answer(void **state)
+{
+    rig *r = *state;
+    float once[N_VOCAB], twice[N_VOCAB], next[N_VOCAB], next_again[N_VOCAB];
+    make_ready(r);
+    forward(r, 0, 1, 0, 5, once);
+    forward(r, 0, 1, 0, 5, twice);
+    assert_memory_equal(once, twice, sizeof once);
+    forward(r, 0, 2, 5, 1, next);
+    forward(r, 0, 2, 5, 1, next_again);
+    assert_memory_equal(next, next_again, sizeof next);
+    assert_int_equal(worker_n_past(r->worker, 0), 6);
+}
+
+static void a_lost_step_is_refused(void **state)
+{
+    rig *r = *state;
+    float logits[N_VOCAB];
+    make_ready(r);
+    forward(r, 0, 1, 0, 5, logits);
+    forward_spec s;
+    send_frame(r, &forward_of(&s, 0, 3, 5, 1)->f);
+    step_all(r);
+    expect_error(r, "a frame was lost");
+    assert_int_equal(worker_n_past(r->worker, 0), 5);
+    forward(r, 0, 2, 5, 1, logits);
+}
+
+/* Each of these frames is refused with a sentence, and the sequence is as it was. */
+static void bad_forwards_change_nothing(void **state)
+{
+    rig *r = *state;
+    float logits[N_VOCAB];
+    make_ready(r);
+    forward(r, 1, 1, 0, 5, logits);
+    forward_spec s;
+
+    send_frame(r, &forward_of(&s, N_SEQ, 1, 0, 1)->f);
+    step_all(r);
+    expect_error(r, "sequence 3, but there are 3");
+
+    send_frame(r, &forward_of(&s, 1, 2, 6, 1)->f);
+    step_all(r);
+    expect_error(r, "has 5 positions, none at 6");
+
+    send_frame(r, &forward_of(&s, 0, 1, 0, 32)->f);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_RESULT);
+    send_frame(r, &forward_of(&s, 0, 2, 32, 32)->f);
+    send_frame(r, &forward_of(&s, 0, 3, 64, 32)->f);
+    send_frame(r, &forward_of(&s, 0, 4, 96, 5)->f);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_RESULT);
+    assert_int_equal(next_answer(r)->kind, FRAME_RESULT);
+    expect_error(r, "would grow to 101 positions, the context has 100");
+
+    forward_of(&s, 1, 2, 5, 1)->tokens[1] = 2; /* token 512 and something */
+    send_frame(r, &s.f);
+    step_all(r);
+    expect_error(r, "but the vocabulary has 320");
+
+    static const uint8_t LISTED[4] = {64, 1, 0, 0};
+    forward_of(&s, 1, 2, 5, 1)->want = (frame_want){.kind = FRAME_WANT_TOP, .top = 1, .listed = {LISTED, 4}};
+    send_frame(r, &s.f);
+    step_all(r);
+    expect_error(r, "token 320 is asked for");
+
+    static uint8_t zeros[N_EMBD * 4];
+    forward_of(&s, 1, 2, 5, 1)->f.forward.is_tokens = false;
+    s.f.forward.payload = (frame_bin){zeros, sizeof zeros};
+    send_frame(r, &s.f);
+    step_all(r);
+    expect_error(r, "activations for a stage that has the embedding");
+
+    assert_int_equal(worker_n_past(r->worker, 1), 5);
+    forward(r, 1, 2, 5, 1, logits);
+}
+
+static void frames_of_other_epochs(void **state)
+{
+    rig *r = *state;
+    forward_spec s;
+    send_frame(r, &forward_of(&s, 0, 1, 0, 1)->f);
+    expect_error(r, "send ASSIGN first");
+    make_ready(r);
+    forward_of(&s, 0, 1, 0, 1)->f.epoch = EPOCH - 1;
+    send_frame(r, &s.f);
+    step_all(r);
+    expect_silence(r);
+    forward_of(&s, 0, 1, 0, 1)->f.epoch = EPOCH + 1;
+    send_frame(r, &s.f);
+    expect_error(r, "is at epoch 7");
+}
+
+/* An ASSIGN ends the FORWARD under way, drops all sequences, and old frames that wait are never heard of. */
+static void a_new_epoch_forgets_everything(void **state)
+{
+    rig *r = *state;
+    float before[N_VOCAB], after[N_VOCAB];
+    make_ready(r);
+    forward(r, 0, 1, 0, 5, before);
+    forward_spec s;
+    worker_progress progress;
+    send_frame(r, &forward_of(&s, 0, 2, 5, 8)->f);
+    assert_int_equal(worker_step(r->worker, &r->outbox, &progress, NULL), YL_OK);
+    assert_int_equal(worker_step(r->worker, &r->outbox, &progress, NULL), YL_OK);
+    send_frame(r, &forward_of(&s, 1, 1, 0, 8)->f);
+    frame f = assign_frame(r, EPOCH + 1, whole_model(r));
+    send_frame(r, &f);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_READY);
+    expect_silence(r);
+    assert_int_equal(worker_n_past(r->worker, 0), 0);
+    send_frame(r, &f);
+    step_all(r);
+    expect_error(r, "is at epoch 8");
+
+    forward_of(&s, 0, 1, 0, 5)->f.epoch = EPOCH + 1;
+    send_frame(r, &s.f);
+    step_all(r);
+    memcpy(after, next_answer(r)->result.answers[0].data.data, sizeof after);
+    assert_memory_equal(before, after, sizeof before);
+}
+
+static void garbage_is_answered_and_forgotten(void **state)
+{
+    rig *r = *state;
+    float logits[N_VOCAB];
+    make_ready(r);
+    static const uint8_t BYTES[][6] = {{0}, {0xc1}, {0x93, 1, 6}, {0xdd, 0xff, 0xff, 0xff, 0xff, 0}, {0x93, 2, 6, 7}};
+    for (size_t i = 0; i < sizeof BYTES / sizeof *BYTES; i++) {
+        send_bytes(r, BYTES[i], sizeof BYTES[i]);
+        assert_int_equal(next_answer(r)->kind, FRAME_ERROR);
+    }
+    send_bytes(r, BYTES[0], 0);
+    assert_int_equal(next_answer(r)->kind, FRAME_ERROR);
+    frame f = {.kind = FRAME_READY, .epoch = EPOCH};
+    send_frame(r, &f);
+    expect_error(r, "READY is not a frame for a worker");
+    yl_error cause = {.status = YL_EPEER, .msg = "no"};
+    frame_bytes bytes = {0};
+    assert_int_equal(frame_encode_error(&bytes, EPOCH, 0, 0, &cause, NULL), YL_OK);
+    send_bytes(r, bytes.data, bytes.n); /* an ERROR is never answered */
+    frame_bytes_clear(&bytes);
+    step_all(r);
+    expect_silence(r);
+    forward(r, 0, 1, 0, 5, logits);
+}
+
+static void the_queue_has_a_limit(void **state)
+{
+    rig *r = *state;
+    make_ready(r);
+    forward_spec s;
+    for (int i = 0; i < WORKER_MAX_QUEUED; i++) send_frame(r, &forward_of(&s, 0, 1, 0, 1)->f);
+    expect_silence(r);
+    send_frame(r, &forward_of(&s, 0, 1, 0, 1)->f);
+    expect_error(r, "1024 frames are waiting already");
+    assert_int_equal(worker_n_pending(r->worker), WORKER_MAX_QUEUED);
+}
+
+static void sequences_fork_and_end(void **state)
+{
+    rig *r = *state;
+    float original[N_VOCAB], forked[N_VOCAB];
+    make_ready(r);
+    forward(r, 0, 1, 0, 20, original);
+    forward(r, 0, 2, 20, 1, original);
+    frame f = {.kind = FRAME_SEQ, .epoch = EPOCH, .seq = {.id = 5, .op = FRAME_SEQ_FORK, .seq = 0, .other = 2, .pos = 20}};
+    send_frame(r, &f);
+    step_all(r);
+    const frame *passed = next_answer(r);
+    assert_int_equal(passed->kind, FRAME_SEQ);
+    assert_int_equal(passed->seq.id, 5);
+    assert_int_equal(r->last.to, WORKER_TO_NEXT);
+    assert_int_equal(worker_n_past(r->worker, 2), 20);
+    forward(r, 2, 1, 20, 1, forked);
+    assert_memory_equal(original, forked, sizeof original);
+
+    f.seq = (frame_seq){.id = 6, .op = FRAME_SEQ_TRUNCATE, .seq = 2, .pos = 3};
+    send_frame(r, &f);
+    f.seq = (frame_seq){.id = 7, .op = FRAME_SEQ_RELEASE, .seq = 0};
+    send_frame(r, &f);
+    step_all(r);
+    assert_int_equal(next_answer(r)->seq.id, 6);
+    assert_int_equal(next_answer(r)->seq.id, 7);
+    assert_int_equal(worker_n_past(r->worker, 2), 3);
+    assert_int_equal(worker_n_past(r->worker, 0), 0);
+    f.seq = (frame_seq){.id = 8, .op = FRAME_SEQ_FORK, .seq = 2, .other = 1, .pos = 4};
+    send_frame(r, &f);
+    step_all(r);
+    expect_error(r, "fewer than 4 positions");
+}
+
+static void logits_can_be_asked_again(void **state)
+{
+    rig *r = *state;
+    float first[N_VOCAB];
+    make_ready(r);
+    forward(r, 0, 1, 0, 5, first);
+    frame f = {.kind = FRAME_LOGITS, .epoch = EPOCH};
+    f.logits = (frame_logits){.id = 9, .seq = 0, .pos = 4, .want = {.kind = FRAME_WANT_ALL}};
+    send_frame(r, &f);
+    step_all(r);
+    const frame *again = next_answer(r);
+    assert_int_equal(again->kind, FRAME_RESULT);
+    assert_int_equal(again->result.id, 9);
+    assert_memory_equal(again->result.answers[0].data.data, first, sizeof first);
+    f.logits.pos = 3; /* nothing was wanted of that row */
+    send_frame(r, &f);
+    step_all(r);
+    expect_error(r, "is not among the 16 last rows that were wanted");
+}
+
+/* No model file of its own: it asks for chunks, in order, a few at a time, and computes the same. */
+static void weights_can_be_streamed(void **state)
+{
+    rig *r = *state;
+    float mapped[N_VOCAB], streamed[N_VOCAB];
+    make_ready(r);
+    forward(r, 0, 1, 0, 5, mapped);
+    worker_free(r->worker);
+    r->has_source = false;
+    start_worker(r, 0);
+    frame f = assign_frame(r, EPOCH, whole_model(r));
+    send_frame(r, &f);
+    step_all(r);
+    size_t n_open = r->outbox.n, n_wants = 0;
+    assert_in_range(n_open, 1, 8);
+    for (;; n_wants++) {
+        const frame *want = next_answer(r);
+        if (want->kind == FRAME_READY) break;
+        assert_int_equal(want->kind, FRAME_WANT);
+        char name[TENSOR_NAME_BYTES];
+        const frame_tensor *ft = &r->tensors[want->want.tensor];
+        const gguf_tensor *t = gguf_find_tensor(r->model, tensor_role_name(name, ft->role, ft->layer));
+        frame chunk = {.kind = FRAME_TENSOR, .epoch = EPOCH};
+        chunk.tensor = (frame_chunk){.tensor = want->want.tensor,
+                                     .offset = want->want.offset,
+                                     .data = {t->data + want->want.offset, want->want.n_bytes}};
+        send_frame(r, &chunk);
+        step_all(r);
+        assert_true(r->outbox.n <= 8);
+    }
+    assert_true(n_wants >= r->n_tensors);
+    forward(r, 0, 1, 0, 5, streamed);
+    assert_memory_equal(mapped, streamed, sizeof mapped);
+    frame chunk = {.kind = FRAME_TENSOR, .epoch = EPOCH, .tensor = {.data = {r->id, 4}}};
+    send_frame(r, &chunk);
+    step_all(r);
+    expect_error(r, "no chunk was asked for");
+}
+
+static void a_slice_that_does_not_fit_is_refused_with_figures(void **state)
+{
+    rig *r = *state;
+    worker_free(r->worker);
+    start_worker(r, 100000);
+    frame f = assign_frame(r, EPOCH, whole_model(r));
+    send_frame(r, &f);
+    step_all(r);
+    expect_error(r, "MiB are free: use more workers");
+    expect_silence(r);
+}
+
+/* The k-th allocation fails, for every k until none does: an ERROR, no leak, and the worker can be assigned again. */
+static void every_allocation_may_fail(void **state)
+{
+    rig *r = *state;
+    float logits[N_VOCAB];
+    uint64_t epoch = EPOCH;
+    for (long k = 1;; k++, epoch++) {
+        assert_true(k < 1000);
+        r->memory.n_requests = 0;
+        r->memory.refuse_at = k;
+        frame f = assign_frame(r, epoch, whole_model(r));
+        send_frame(r, &f);
+        step_all(r);
+        const frame *answer = next_answer(r);
+        if (answer->kind == FRAME_READY) break;
+        assert_int_equal(answer->kind, FRAME_ERROR);
+        assert_int_equal(answer->error.status, YL_ENOMEM);
+        assert_int_equal(r->memory.n_live, 0);
+    }
+    r->memory.refuse_at = 0;
+    /* From here on nothing is allocated. */
+    long before = r->memory.n_requests;
+    forward_spec s;
+    forward_of(&s, 0, 1, 0, 5)->f.epoch = epoch;
+    send_frame(r, &s.f);
+    step_all(r);
+    memcpy(logits, next_answer(r)->result.answers[0].data.data, sizeof logits);
+    assert_int_equal(r->memory.n_requests, before);
+}
+
+/* A middle stage and a last one give what the whole gives; a fault that came in goes out. */
+static void stages_pass_rows_on(void **state)
+{
+    rig *r = *state;
+    float whole[N_VOCAB];
+    make_ready(r);
+    forward(r, 0, 1, 0, 5, whole);
+
+    frame f = assign_frame(r, EPOCH + 1, (slice_range){.has_embd = true, .layer_begin = 0, .layer_end = 1});
+    send_frame(r, &f);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_READY);
+    forward_spec s;
+    forward_of(&s, 0, 1, 0, 5)->f.epoch = EPOCH + 1;
+    send_frame(r, &s.f);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_FORWARD);
+    assert_int_equal(r->last.to, WORKER_TO_NEXT);
+    frame_bytes passed = r->last.bytes;
+    r->last.bytes = (frame_bytes){0};
+
+    f = assign_frame(r, EPOCH + 2, (slice_range){.has_head = true, .layer_begin = 1, .layer_end = 2});
+    send_frame(r, &f);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_READY);
+    frame in;
+    assert_int_equal(frame_decode(&in, r->scratch, passed.data, passed.n, NULL), YL_OK);
+    assert_false(in.forward.is_tokens);
+    in.epoch = EPOCH + 2;
+    frame_fault fault = {.row = 4, .layer = 0};
+    send_frame(r, &in);
+    in.forward.segments = &(frame_segment){.seq = 1, .step = 1, .pos = 0, .n_rows = 5};
+    in.forward.n_faults = 1;
+    in.forward.faults = &fault;
+    send_frame(r, &in);
+    step_all(r);
+    assert_memory_equal(next_answer(r)->result.answers[0].data.data, whole, sizeof whole);
+    const frame_answer *answer = next_answer(r)->result.answers;
+    assert_true(answer->is_fault);
+    assert_int_equal(answer->fault_layer, 0);
+    assert_int_equal(answer->data.n_bytes, 0);
+    frame_bytes_clear(&passed);
+}
+
+static void shutdown_stops(void **state)
+{
+    rig *r = *state;
+    frame f = {.kind = FRAME_SHUTDOWN};
+    send_frame(r, &f);
+    assert_int_equal(step_all(r), WORKER_STOP);
+    assert_int_equal(step_all(r), WORKER_STOP);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(ready_waits_for_the_link, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_step_does_at_most_one_layer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_retry_gives_the_same_answer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_lost_step_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(bad_forwards_change_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(frames_of_other_epochs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_new_epoch_forgets_everything, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(garbage_is_answered_and_forgotten, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_queue_has_a_limit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(sequences_fork_and_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(logits_can_be_asked_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(weights_can_be_streamed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_slice_that_does_not_fit_is_refused_with_figures, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(every_allocation_may_fail, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stages_pass_rows_on, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(shutdown_stops, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
