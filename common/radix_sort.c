@@ -35,7 +35,7 @@ static void scatter(const uint64_t *from, uint64_t *to, size_t n, int byte, size
     for (size_t i = 0; i < n; i++) to[count[byte_of(from[i], byte)]++] = from[i];
 }
 
-void radix_sort(uint64_t *v, uint64_t *tmp, size_t n)
+static void sort_from_byte(uint64_t *v, uint64_t *tmp, size_t n, int first)
 {
     if (n <= INSERTION_MAX) {
         insertion_sort(v, n);
@@ -47,7 +47,7 @@ void radix_sort(uint64_t *v, uint64_t *tmp, size_t n)
         for (int b = 0; b < N_BYTES; b++) count[b][byte_of(v[i], b)]++;
     }
     uint64_t *from = v, *to = tmp;
-    for (int b = 0; b < N_BYTES; b++) {
+    for (int b = first; b < N_BYTES; b++) {
         if (count[b][byte_of(from[0], b)] == n) continue;
         scatter(from, to, n, b, count[b]);
         uint64_t *swap = from;
@@ -55,4 +55,14 @@ void radix_sort(uint64_t *v, uint64_t *tmp, size_t n)
         to = swap;
     }
     if (from != v) memcpy(v, from, n * sizeof *v);
+}
+
+void radix_sort(uint64_t *v, uint64_t *tmp, size_t n)
+{
+    sort_from_byte(v, tmp, n, 0);
+}
+
+void radix_sort_high_halves(uint64_t *v, uint64_t *tmp, size_t n)
+{
+    sort_from_byte(v, tmp, n, N_BYTES / 2);
 }

@@ -1,8 +1,8 @@
 /* sampler.c: the object, what it asks for, and how often it looks again.
  *
  * sampler_sample makes a ranking of what came and lets the chain choose from it. From candidates there is one try. From all logits
- * the same is tried with some of the largest, then with more, at last with all of them, which always suffices: sorting 128,256
- * logits is only paid for where the settings need it. */
+ * the same is tried with some of the largest, then with all in order, which always suffices: sorting 128,256 logits is only paid for
+ * where the settings need it. */
 #include "sampler.h"
 
 #include <assert.h>
@@ -246,12 +246,12 @@ static yl_status sample_candidates(sampler *s, const sampler_logits *logits, uin
     return enough ? choose(s, &r, index, c, verdict, err) : YL_OK;
 }
 
-/* What is likely to be enough at first. Settings that ask for all logits mostly need their sum more than their order. */
+/* How many are likely to be enough. What asks for all logits mostly needs their sum, not their order. */
 static uint32_t first_look(const sampler *s)
 {
-    size_t n = candidates_wanted(&s->settings, s->n_vocab);
-    if (s->settings.top_k > SAMPLER_MAX_TOP && !chain_is_greedy(&s->settings)) n = (size_t)s->settings.top_k;
-    if (!n) n = SAMPLER_MAX_TOP;
+    const sampler_settings *set = &s->settings;
+    size_t n = candidates_wanted(set, s->n_vocab);
+    if (!n) n = set->top_k > 0 ? (size_t)set->top_k : set->typical_p < 1 && !set->mirostat ? s->n_vocab : SAMPLER_MAX_TOP;
     n += s->n_adjustments;
     return n < s->n_vocab ? (uint32_t)n : s->n_vocab;
 }
@@ -259,14 +259,12 @@ static uint32_t first_look(const sampler *s)
 static yl_status sample_row(sampler *s, const sampler_logits *logits, uint64_t index, choice *c, sampler_verdict *verdict,
                             yl_error *err)
 {
-    enum { GROWTH = 16 };
-    for (uint32_t n_top = first_look(s);;) {
+    for (uint32_t n_top = first_look(s);; n_top = s->n_vocab) {
         ranking r;
         yl_status status = ranking_from_row(&r, s, logits, n_top, err);
         if (!status) status = choose(s, &r, index, c, verdict, err);
         if (status || *verdict == SAMPLER_ENOUGH) return status;
         assert(n_top < s->n_vocab);
-        n_top = n_top < s->n_vocab / GROWTH ? n_top * GROWTH : s->n_vocab;
     }
 }
 

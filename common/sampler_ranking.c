@@ -25,55 +25,48 @@ static bool is_never(uint64_t key)
     return top_logits_logit(key) == -INFINITY;
 }
 
-/* by_token sorts keys by id and keeps where each stands in the top. */
-static uint64_t place_by_token(uint64_t key, size_t place)
-{
-    return (uint64_t)(uint32_t)top_logits_token(key) << 32 | (uint32_t)place;
-}
-
 static bool reserve_ranking(sampler *s, size_t n_top)
 {
-    size_t n = n_top + s->n_adjustments;
+    size_t n = n_top + 2 * s->n_adjustments;
     size_t n_chosen = s->settings.typical_p < 1.0f ? n : 0;
     return key_buffer_reserve(&s->top, n_top) && key_buffer_reserve(&s->by_token, n) && key_buffer_reserve(&s->ranked, n) &&
            key_buffer_reserve(&s->tmp, n) && key_buffer_reserve(&s->chosen, n_chosen);
 }
 
-static void index_by_token(sampler *s, size_t n_top)
-{
-    for (size_t i = 0; i < n_top; i++) s->by_token.v[i] = place_by_token(s->top.v[i], i);
-    radix_sort(s->by_token.v, s->tmp.v, n_top);
-}
-
 /* ---- merging ---- */
 
-/* Top and adjustments, both by token, become one list without the nevers; adjusted ones count as adjusted. */
-static size_t merge(const sampler *s, size_t n_top, uint64_t *out)
+/* The keys of adjusted tokens, sorted: as they stand in the top (removed), and after adjustment but for the nevers (added). */
+static void changes(sampler *s, uint64_t last, uint64_t *removed, size_t *n_removed, uint64_t *added, size_t *n_added)
 {
-    size_t n = 0, next = 0; /* next: the adjustment whose turn it is */
-    for (size_t i = 0; i < n_top || next < s->n_adjustments;) {
-        uint64_t key = i < n_top ? s->top.v[(uint32_t)s->by_token.v[i]] : 0;
-        if (i < n_top && (next == s->n_adjustments || top_logits_token(key) < s->adjustments[next].token)) {
-            i++;
-        } else {
-            const adjustment *a = &s->adjustments[next++];
-            if (i < n_top && top_logits_token(key) == a->token) i++;
-            key = top_logits_key(a->adjusted, a->token);
-        }
-        if (!is_never(key)) out[n++] = key;
+    *n_removed = *n_added = 0;
+    for (size_t i = 0; i < s->n_adjustments; i++) {
+        const adjustment *a = &s->adjustments[i];
+        uint64_t before = top_logits_key(a->raw, a->token), after = top_logits_key(a->adjusted, a->token);
+        if (before <= last) removed[(*n_removed)++] = before;
+        if (!is_never(after)) added[(*n_added)++] = after;
     }
-    return n;
+    radix_sort(removed, s->tmp.v, *n_removed);
+    radix_sort(added, s->tmp.v, *n_added);
 }
 
-/* Wants s->top, s->by_token and the adjustments' values. */
+/* Wants s->top and the adjustments' values. */
 static void rank(ranking *r, sampler *s, const sampler_logits *logits, size_t n_top)
 {
-    uint64_t last = s->top.v[n_top - 1];
+    uint64_t last = s->top.v[n_top - 1], *removed = s->by_token.v, *added = removed + s->n_adjustments, *out = s->ranked.v;
+    size_t n_removed, n_added, n = 0, next_removed = 0, next_added = 0;
     bool complete = n_top == s->n_vocab || is_never(last);
-    size_t n = merge(s, n_top, s->ranked.v);
-    radix_sort(s->ranked.v, s->tmp.v, n);
-    while (!complete && n > 0 && s->ranked.v[n - 1] > last) n--;
-    *r = (ranking){.keys = s->ranked.v,
+    changes(s, last, removed, &n_removed, added, &n_added);
+    for (size_t i = 0; i < n_top && !is_never(s->top.v[i]); i++) {
+        uint64_t key = s->top.v[i];
+        while (next_added < n_added && added[next_added] < key) out[n++] = added[next_added++];
+        if (next_removed < n_removed && removed[next_removed] == key) {
+            next_removed++;
+        } else {
+            out[n++] = key;
+        }
+    }
+    while (next_added < n_added && (complete || added[next_added] <= last)) out[n++] = added[next_added++];
+    *r = (ranking){.keys = out,
                    .n = n,
                    .complete = complete,
                    .adjustments = s->adjustments,
@@ -94,7 +87,6 @@ yl_status ranking_from_row(ranking *r, sampler *s, const sampler_logits *logits,
     for (size_t i = 0; i < s->n_adjustments; i++) {
         adjustment_apply(&s->adjustments[i], &s->settings, logits->all[s->adjustments[i].token]);
     }
-    index_by_token(s, n_top);
     rank(r, s, logits, n_top);
     return YL_OK;
 }
@@ -109,6 +101,13 @@ static yl_status check_candidate(const sampler_candidate *c, const sampler *s, c
     if (c->logit <= logits->max) return YL_OK;
     return yl_fail(err, YL_EFORMAT, "the logit of token %d is %g, but the largest of the row is said to be %g", (int)c->token,
                    (double)c->logit, (double)logits->max);
+}
+
+/* by_token sorts keys by id and keeps where each stands in the top. */
+static void index_by_token(sampler *s, size_t n_top)
+{
+    for (size_t i = 0; i < n_top; i++) s->by_token.v[i] = (uint64_t)(uint32_t)top_logits_token(s->top.v[i]) << 32 | (uint32_t)i;
+    radix_sort(s->by_token.v, s->tmp.v, n_top);
 }
 
 /* Fills s->top and s->by_token. */

@@ -5,10 +5,10 @@
  * disturbed, and nobody touches the loop between the last piece's end and the next order. So the atomics below are all the
  * synchronization of a busy team.
  *
- * Who waits first spins (the next loop follows within microseconds), then offers its core to others (several workers may share a
- * machine, and spinning would keep the very thread it waits for from running), then sleeps on a condition. A sleeper announces
- * itself before it looks for the last time, and who brings news looks for sleepers after; both orders are sequentially consistent,
- * so one of the two sees the other. */
+ * Who waits first spins, for the next loop follows within microseconds, then offers its core to others, then sleeps on a condition.
+ * A team larger than the machine spins next to nothing: that would keep the very thread it waits for from running. A sleeper
+ * announces itself before it looks for the last time, and who brings news looks for sleepers after; both orders are sequentially
+ * consistent, so one of the two sees the other. */
 #include "thread_pool.h"
 
 #include <assert.h>
@@ -18,12 +18,14 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #ifdef __SSE2__
 #include <xmmintrin.h>
 #endif
 
-/* Looks before a waiter yields, and yields before it sleeps. */
-enum { N_SPINS = 1000, N_YIELDS = 30 };
+/* Looks before a waiter yields (1000: about 25 microseconds), for teams that fit the machine and for larger ones; yields before it
+ * sleeps. */
+enum { N_SPINS = 1000, N_SPINS_CROWDED = 50, N_YIELDS = 3 };
 
 /* Waits until a number is another one than it was. */
 typedef struct gate {
@@ -44,6 +46,7 @@ struct thread_pool {
     gate at_work; /* value: helpers that still have to finish their piece of the loop */
     uint32_t n_threads;
     uint32_t n_started; /* helpers that are to be joined */
+    int n_spins;
 
     /* The loop, or ended. Written before orders are raised, read after. */
     thread_pool_fn *fn;
@@ -90,9 +93,9 @@ static void spin_pause(void)
 }
 
 /* Returns when g->value is `wanted`. One waiter a gate. */
-static void gate_wait(gate *g, unsigned wanted)
+static void gate_wait(gate *g, unsigned wanted, int n_spins)
 {
-    for (int i = 0; i < N_SPINS; i++) {
+    for (int i = 0; i < n_spins; i++) {
         if (atomic_load_explicit(&g->value, memory_order_acquire) == wanted) return;
         spin_pause();
     }
@@ -133,7 +136,7 @@ static void *help(void *arg)
     thread_pool *p = h->pool;
     thread_pool_set_fp_environment(); /* a thread inherits its creator's, whatever that is */
     for (unsigned order = 1;; order++) {
-        gate_wait(&h->orders, order);
+        gate_wait(&h->orders, order, p->n_spins);
         if (p->ended) return NULL;
         do_piece(p, h->thread);
         if (atomic_fetch_sub(&p->at_work.value, 1) == 1) gate_wake(&p->at_work);
@@ -173,6 +176,7 @@ yl_status thread_pool_new(thread_pool **out, uint32_t n_threads, yl_error *err)
     if (!p) return yl_fail(err, YL_ENOMEM, "no memory for a team of %u threads", n_threads);
     memset(p, 0, n_bytes);
     p->n_threads = n_threads;
+    p->n_spins = (long)n_threads <= sysconf(_SC_NPROCESSORS_ONLN) ? N_SPINS : N_SPINS_CROWDED;
     if (!gate_init(&p->at_work)) {
         free(p);
         return yl_fail(err, YL_ENOMEM, "no memory for a team of %u threads", n_threads);
@@ -224,5 +228,5 @@ void thread_pool_run(thread_pool *p, size_t n, size_t grain, thread_pool_fn *fn,
     atomic_store(&p->at_work.value, p->n_pieces - 1);
     for (uint32_t i = 0; i < p->n_pieces - 1; i++) give_order(&p->helpers[i]);
     do_piece(p, 0);
-    gate_wait(&p->at_work, 0);
+    gate_wait(&p->at_work, 0, p->n_spins);
 }

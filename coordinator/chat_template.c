@@ -1,5 +1,4 @@
 /* chat_template.c: three formats, each a loop over messages. */
-#define _GNU_SOURCE /* memmem */
 #include "chat_template.h"
 
 #include <stdio.h>

@@ -62,6 +62,7 @@ static yl_status answer(chat *c, yl_error *err)
     speed_report report = {0};
     bool is_measured = c->s.con->level >= ENGINE_LOG_INFO;
     yl_status status = is_measured ? speed_report_begin(&report, c->s.e, err) : YL_OK;
+    c->talk.report = is_measured ? &report : NULL;
     if (!status) status = conversation_answer(&c->talk, err);
     if (!status && is_measured)
         status = speed_report_end(&report, c->s.e, c->s.con, &c->talk.result, c->talk.n_fed, c->s.seed, err);

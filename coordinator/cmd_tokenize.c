@@ -4,6 +4,7 @@
 
 #include "command.h"
 #include "gguf.h"
+#include "session.h"
 #include "text_input.h"
 #include "tokenizer.h"
 
@@ -57,7 +58,7 @@ yl_status cmd_tokenize(const options *o, console *c, yl_error *err)
     yl_status status = gguf_open(&g, o->model, err);
     if (!status) {
         status = tokenizer_new(&t, g, err);
-        if (status) yl_error_context(err, "%s: ", o->model);
+        if (status) session_name_model(o->model, err);
     }
     if (!status) status = text_input_get(&text, o, TEXT_INPUT_WHOLE, err);
     unsigned flags = TOKENIZE_ADD_SPECIAL | (o->no_parse_special ? 0 : TOKENIZE_PARSE_SPECIAL);

@@ -1,5 +1,4 @@
 /* console.c: standard output and standard error of a program that is used by people and by pipes. */
-#define _GNU_SOURCE /* vasprintf */
 #include "console.h"
 
 #include <errno.h>

@@ -131,6 +131,8 @@ static bool on_token(void *ctx, token_id token, bool is_end)
 {
     conversation *c = ctx;
     c->n_sampled++;
+    bool is_first = c->report && !c->report->has_first_token;
+    if (is_first && speed_report_first_token(c->report, c->s->e, &c->token_error)) return false;
     if (is_end) return c->stream.shows_special ? answer_stream_put(&c->stream, token) : true;
     if (token_list_push(&c->answer, token, &c->token_error)) return false;
     return answer_stream_put(&c->stream, token);

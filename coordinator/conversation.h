@@ -12,6 +12,7 @@
 #include "chat_template.h"
 #include "generate.h"
 #include "session.h"
+#include "speed_report.h"
 
 typedef struct conversation {
     session *s;
@@ -24,6 +25,7 @@ typedef struct conversation {
     uint64_t n_sampled; /* in all answers: no two of them use the same random numbers */
 
     answer_stream stream;
+    speed_report *report;   /* told of the first token; NULL: nobody wants to know */
     generate_result result; /* of the last answer */
     size_t n_fed;           /* tokens that the last answer had to feed before its first token */
     yl_error token_error;   /* of a callback, which can only say "stop" */

@@ -1,5 +1,4 @@
 /* dry_breakers.c: a walk over the vocabulary for each text. */
-#define _GNU_SOURCE /* memmem */
 #include "dry_breakers.h"
 
 #include <stdlib.h>

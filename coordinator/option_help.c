@@ -27,21 +27,17 @@ static void print_wrapped(FILE *f, const char *text, int column)
         column = 0;
     }
     fprintf(f, "%*s", HELP_COLUMN - column, "");
-    int at = HELP_COLUMN;
-    while (*text) {
-        size_t n = strcspn(text, " ");
-        if (at + (int)n > N_COLUMNS) {
+    for (int at = HELP_COLUMN; *text; text += strspn(text, " ")) {
+        int n = (int)strcspn(text, " ");
+        bool is_first = at == HELP_COLUMN;
+        if (!is_first && at + 1 + n > N_COLUMNS) {
             fprintf(f, "\n%*s", HELP_COLUMN, "");
             at = HELP_COLUMN;
+            is_first = true;
         }
-        fprintf(f, "%.*s", (int)n, text);
-        at += (int)n;
+        fprintf(f, "%s%.*s", is_first ? "" : " ", n, text);
+        at += n + !is_first;
         text += n;
-        if (*text == ' ') {
-            text++;
-            if (at < N_COLUMNS) fputc(' ', f);
-            at++;
-        }
     }
     fputc('\n', f);
 }

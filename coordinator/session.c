@@ -30,6 +30,11 @@ static uint32_t choose_n_ctx(const options *o, const hparams *hp)
     return trained < ENGINE_DEFAULT_CTX ? trained : ENGINE_DEFAULT_CTX;
 }
 
+void session_name_model(const char *path, yl_error *err)
+{
+    if (strncmp(err->msg, path, strlen(path)) != 0) yl_error_context(err, "%s: ", path);
+}
+
 yl_status session_open(session *s, const options *o, console *con, yl_error *err)
 {
     *s = (session){.o = o, .con = con};
@@ -39,7 +44,7 @@ yl_status session_open(session *s, const options *o, console *con, yl_error *err
     status = hparams_read(&s->hp, s->g, err);
     if (!status) status = tokenizer_new(&s->t, s->g, err);
     if (status) {
-        yl_error_context(err, "%s: ", o->model);
+        session_name_model(o->model, err);
         return status;
     }
     s->seed = choose_seed(o->seed);

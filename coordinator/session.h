@@ -37,4 +37,7 @@ yl_status session_new_sampler(const session *s, sampler **out, yl_error *err);
 /* YL_ELIMIT, with the way out, if a prompt of n tokens does not fit the context. YL_EINVAL if n is 0. */
 yl_status session_check_prompt(const session *s, size_t n, yl_error *err);
 
+/* Puts the model's path in front of an error's message, unless it is there already. */
+void session_name_model(const char *path, yl_error *err);
+
 #endif

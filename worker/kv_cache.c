@@ -67,7 +67,7 @@ static bool sizes_of(kv_sizes *z, const kv_cache_spec *spec)
 
 uint64_t kv_cache_bytes(const kv_cache_spec *spec)
 {
-    kv_sizes z;
+    kv_sizes z = {0};
     return sizes_of(&z, spec) ? z.total_bytes : UINT64_MAX;
 }
 
@@ -100,7 +100,7 @@ static bool allocate(kv_cache *c)
 yl_status kv_cache_new(kv_cache **out, const kv_cache_spec *spec, const allocator *alloc, yl_error *err)
 {
     *out = NULL;
-    kv_sizes z;
+    kv_sizes z = {0};
     yl_status status = check_spec(spec, &z, err);
     if (status) return status;
     kv_cache *c = allocator_array(alloc, 1, sizeof *c);

@@ -1,7 +1,6 @@
 /* test_gguf.c: what the reader makes of honest files, and of all the others.
  *
  * Files are made in memory by gguf_writer, damaged where a test says so, and opened from a block of exactly their size. */
-#define _GNU_SOURCE /* memmem */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +15,7 @@
 
 #include "gguf_walk.h"
 #include "gguf_writer.h"
-#include "temp_dir.h"
+#include "scratch_dir.h"
 
 /* A file in memory. */
 typedef struct image {
@@ -679,24 +678,27 @@ static void more_keys_than_the_limit_are_refused(void **state)
 
 /* Files on disk. */
 
-typedef struct rig {
-    char dir[TEMP_PATH_BYTES];
-} rig;
-
 static int set_up(void **state)
 {
-    rig *r = calloc(1, sizeof *r);
-    temp_dir_make(r->dir);
-    *state = r;
-    return 0;
+    scratch_dir *dir = calloc(1, sizeof *dir);
+    *state = dir;
+    return dir && scratch_dir_init(dir) ? 0 : -1;
 }
 
 static int tear_down(void **state)
 {
-    rig *r = *state;
-    temp_dir_remove(r->dir);
-    free(r);
+    scratch_dir *dir = *state;
+    scratch_dir_clear(dir);
+    free(dir);
     return 0;
+}
+
+static void write_file(const char *path, const void *bytes, size_t n_bytes)
+{
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, n_bytes, file), n_bytes);
+    assert_int_equal(fclose(file), 0);
 }
 
 static void path_refused(const char *path, yl_status status, const char *words)
@@ -710,10 +712,10 @@ static void path_refused(const char *path, yl_status status, const char *words)
 
 static void a_file_on_disk_is_mapped(void **state)
 {
-    rig *r = *state;
+    scratch_dir *dir = *state;
     image f = make(add_every_type, add_two_tensors, TWO_TENSORS_BYTES);
-    char path[TEMP_PATH_BYTES];
-    temp_dir_write(temp_dir_file(path, r->dir, "m.gguf"), f.bytes, f.n);
+    char path[SCRATCH_PATH_BYTES];
+    write_file(scratch_dir_path(dir, path, "m.gguf"), f.bytes, f.n);
     gguf *g;
     yl_error err;
     assert_int_equal(gguf_open(&g, path, &err), YL_OK);
@@ -726,7 +728,7 @@ static void a_file_on_disk_is_mapped(void **state)
     assert_int_equal(t->data[67], 91);
     gguf_walk(g);
     gguf_free(g);
-    temp_dir_write(path, f.bytes, f.n - 40);
+    write_file(path, f.bytes, f.n - 40);
     path_refused(path, YL_EFORMAT, "Was the download cut short?");
     path_refused(path, YL_EFORMAT, path);
     free(f.bytes);
@@ -734,16 +736,16 @@ static void a_file_on_disk_is_mapped(void **state)
 
 static void what_is_not_a_readable_file_is_told_apart(void **state)
 {
-    rig *r = *state;
-    char path[TEMP_PATH_BYTES];
-    path_refused(r->dir, YL_EIO, "is a directory");
-    path_refused(temp_dir_file(path, r->dir, "nowhere.gguf"), YL_EIO, "nowhere.gguf: cannot be opened: No such file");
+    scratch_dir *dir = *state;
+    char path[SCRATCH_PATH_BYTES];
+    path_refused(dir->path, YL_EIO, "is a directory");
+    path_refused(scratch_dir_path(dir, path, "nowhere.gguf"), YL_EIO, "nowhere.gguf: cannot be opened: No such file");
     path_refused("", YL_EIO, "cannot be opened");
-    temp_dir_write(temp_dir_file(path, r->dir, "empty.gguf"), "", 0);
+    write_file(scratch_dir_path(dir, path, "empty.gguf"), "", 0);
     path_refused(path, YL_EFORMAT, "is empty");
-    assert_int_equal(mkfifo(temp_dir_file(path, r->dir, "pipe.gguf"), 0600), 0);
+    assert_int_equal(mkfifo(scratch_dir_path(dir, path, "pipe.gguf"), 0600), 0);
     path_refused(path, YL_EIO, "is not a regular file");
-    temp_dir_write(temp_dir_file(path, r->dir, "secret.gguf"), "GGUF", 4);
+    write_file(scratch_dir_path(dir, path, "secret.gguf"), "GGUF", 4);
     if (geteuid() == 0) return; /* root may read everything */
     assert_int_equal(chmod(path, 0), 0);
     path_refused(path, YL_EIO, "Permission denied");
@@ -771,34 +773,34 @@ static void add_split_tensor(gguf_writer *w)
     add_tensor_of(w, name, QUANT_F32, 8, 1);
 }
 
-static char *write_part(char path[TEMP_PATH_BYTES], const rig *r, const char *name)
+static char *write_part(char path[SCRATCH_PATH_BYTES], const scratch_dir *dir, const char *name)
 {
     image f = make(add_split_keys, add_split_tensor, 32);
-    temp_dir_write(temp_dir_file(path, r->dir, name), f.bytes, f.n);
+    write_file(scratch_dir_path(dir, path, name), f.bytes, f.n);
     free(f.bytes);
     return path;
 }
 
-static void write_three_parts(const rig *r)
+static void write_three_parts(const scratch_dir *dir)
 {
     static const char *const names[] = {"m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"};
-    char path[TEMP_PATH_BYTES];
+    char path[SCRATCH_PATH_BYTES];
     for (int i = 0; i < 3; i++) {
         split.no = (uint16_t)i, split.count = 3, split.n_tensors = 3, split.tensor = i;
-        write_part(path, r, names[i]);
+        write_part(path, dir, names[i]);
     }
 }
 
 static void a_split_model_opens_by_any_of_its_parts(void **state)
 {
-    rig *r = *state;
-    write_three_parts(r);
+    scratch_dir *dir = *state;
+    write_three_parts(dir);
     static const char *const names[] = {"m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"};
     for (int i = 0; i < 3; i++) {
-        char path[TEMP_PATH_BYTES];
+        char path[SCRATCH_PATH_BYTES];
         gguf *g;
         yl_error err;
-        assert_int_equal(gguf_open(&g, temp_dir_file(path, r->dir, names[i]), &err), YL_OK);
+        assert_int_equal(gguf_open(&g, scratch_dir_path(dir, path, names[i]), &err), YL_OK);
         assert_string_equal(gguf_path(g), path);
         assert_int_equal(gguf_n_parts(g), 3);
         assert_int_equal(gguf_n_tensors(g), 3);
@@ -808,7 +810,7 @@ static void a_split_model_opens_by_any_of_its_parts(void **state)
             snprintf(name, sizeof name, "t%u", (unsigned)k);
             assert_int_equal(gguf_find_tensor(g, name)->part, k);
             assert_ptr_equal(gguf_tensor_at(g, k), gguf_find_tensor(g, name));
-            assert_string_equal(gguf_part_path(g, k), temp_dir_file(path, r->dir, names[k]));
+            assert_string_equal(gguf_part_path(g, k), scratch_dir_path(dir, path, names[k]));
         }
         gguf_walk(g);
         gguf_free(g);
@@ -817,44 +819,44 @@ static void a_split_model_opens_by_any_of_its_parts(void **state)
 
 static void a_split_model_with_a_wrong_part_is_refused(void **state)
 {
-    rig *r = *state;
-    char path[TEMP_PATH_BYTES], second[TEMP_PATH_BYTES];
-    write_three_parts(r);
-    temp_dir_file(path, r->dir, "m-00001-of-00003.gguf");
-    temp_dir_file(second, r->dir, "m-00002-of-00003.gguf");
+    scratch_dir *dir = *state;
+    char path[SCRATCH_PATH_BYTES], second[SCRATCH_PATH_BYTES];
+    write_three_parts(dir);
+    scratch_dir_path(dir, path, "m-00001-of-00003.gguf");
+    scratch_dir_path(dir, second, "m-00002-of-00003.gguf");
     unlink(second);
     path_refused(path, YL_EIO, "m-00002-of-00003.gguf: cannot be opened");
 
     split.no = 2, split.count = 3, split.tensor = 1;
-    write_part(second, r, "m-00002-of-00003.gguf");
+    write_part(second, dir, "m-00002-of-00003.gguf");
     path_refused(path, YL_EFORMAT, "says it is part 3 of 3, but stands where part 2 of 3 belongs");
     path_refused(second, YL_EFORMAT, "its name must end in '-00003-of-00003.gguf'");
 
     split.no = 1, split.count = 4;
-    write_part(second, r, "m-00002-of-00003.gguf");
+    write_part(second, dir, "m-00002-of-00003.gguf");
     path_refused(path, YL_EFORMAT, "says it is part 2 of 4, but stands where part 2 of 3 belongs");
 
     split.count = 3, split.tensor = 0;
-    write_part(second, r, "m-00002-of-00003.gguf");
+    write_part(second, dir, "m-00002-of-00003.gguf");
     path_refused(path, YL_EFORMAT, "tensor 't0' is there twice");
 
     split.tensor = 1;
-    write_part(second, r, "m-00002-of-00003.gguf");
+    write_part(second, dir, "m-00002-of-00003.gguf");
     split.no = 0, split.n_tensors = 4, split.tensor = 0;
-    write_part(path, r, "m-00001-of-00003.gguf");
+    write_part(path, dir, "m-00001-of-00003.gguf");
     path_refused(path, YL_EFORMAT, "3 tensors together, but split.tensors.count says 4");
 }
 
 static void a_part_that_cannot_find_the_others_is_refused(void **state)
 {
-    rig *r = *state;
-    char path[TEMP_PATH_BYTES];
+    scratch_dir *dir = *state;
+    char path[SCRATCH_PATH_BYTES];
     split.no = 0, split.count = 3, split.n_tensors = 3, split.tensor = 0;
-    path_refused(write_part(path, r, "renamed.gguf"), YL_EFORMAT, "its name must end in '-00001-of-00003.gguf'");
+    path_refused(write_part(path, dir, "renamed.gguf"), YL_EFORMAT, "its name must end in '-00001-of-00003.gguf'");
     split.no = 3;
-    path_refused(write_part(path, r, "m-00003-of-00003.gguf"), YL_EFORMAT, "says it is part 4 of 3");
+    path_refused(write_part(path, dir, "m-00003-of-00003.gguf"), YL_EFORMAT, "says it is part 4 of 3");
     split.no = 0, split.count = 60000;
-    path_refused(write_part(path, r, "m-00001-of-60000.gguf"), YL_ELIMIT, "is split into 60000 files");
+    path_refused(write_part(path, dir, "m-00001-of-60000.gguf"), YL_ELIMIT, "is split into 60000 files");
     split.count = 3;
     image f = make(add_split_keys, add_split_tensor, 32);
     refused(&f, YL_EUNSUPPORTED, "one part of a split model");
@@ -869,10 +871,11 @@ static void the_fuzzers_corpus_is_refused_or_read_in_full(void **state)
     assert_non_null(dir);
     size_t n_opened = 0;
     for (struct dirent *entry; (entry = readdir(dir));) {
-        char path[TEMP_PATH_BYTES];
+        char path[sizeof folder + 256];
         gguf *g;
         yl_error err;
-        if (gguf_open(&g, temp_dir_file(path, folder, entry->d_name), &err) != YL_OK) continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (gguf_open(&g, path, &err) != YL_OK) continue;
         gguf_walk(g);
         gguf_free(g);
         n_opened++;

@@ -13,7 +13,7 @@
 #include "gguf_writer.h"
 #include "hparams.h"
 #include "model_maker.h"
-#include "temp_dir.h"
+#include "scratch_dir.h"
 
 typedef void add_fn(gguf_writer *w);
 
@@ -483,8 +483,10 @@ static void made_models_have_the_dimensions_of_their_spec(void **state)
     (void)state;
     static const char *const types[] = {"F32",  "F16",  "BF16", "Q4_0", "Q4_1",   "Q5_0",   "Q5_1",   "Q8_0",   "Q2_K",
                                         "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "Q4_K_M", "Q5_K_M", "Q3_K_M"};
-    char dir[TEMP_PATH_BYTES], path[TEMP_PATH_BYTES], first[TEMP_PATH_BYTES];
-    temp_dir_file(path, temp_dir_make(dir), "m.gguf");
+    scratch_dir dir;
+    char path[SCRATCH_PATH_BYTES], first[SCRATCH_PATH_BYTES];
+    assert_true(scratch_dir_init(&dir));
+    scratch_dir_path(&dir, path, "m.gguf");
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         model_spec spec = model_spec_default();
         spec.hp.tied_embeddings = i % 2;
@@ -513,7 +515,7 @@ static void made_models_have_the_dimensions_of_their_spec(void **state)
         }
         gguf_free(g);
     }
-    temp_dir_remove(dir);
+    scratch_dir_clear(&dir);
 }
 
 static void a_spec_whose_rows_are_not_whole_blocks_is_refused(void **state)

@@ -10,7 +10,7 @@
 
 #include "pipeline.h"
 
-enum { MAX_TOKENS = 600, MAX_FRAMES = 4096 };
+enum { MAX_TOKENS = 600, MAX_FRAMES = 64 };
 
 static pipeline *make(uint32_t n_stages, uint32_t n_seq, uint32_t max_rows, uint32_t in_flight)
 {

@@ -33,6 +33,10 @@ static void radix_sort_agrees_with_qsort(void **state)
         qsort(expected, n, sizeof *expected, by_value);
         radix_sort(v, tmp, n);
         assert_memory_equal(v, expected, n * sizeof *v);
+        for (size_t i = 0; i < n; i++) expected[i] = v[i] = (prng_u64(&r) & ~(uint64_t)UINT32_MAX) | i;
+        qsort(expected, n, sizeof *expected, by_value);
+        radix_sort_high_halves(v, tmp, n);
+        assert_memory_equal(v, expected, n * sizeof *v);
     }
 }
 

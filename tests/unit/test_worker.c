@@ -8,33 +8,12 @@
 
 #include <cmocka.h>
 
+#include "counting_allocator.h"
 #include "model_maker.h"
 #include "scratch_dir.h"
 #include "worker.h"
 
 enum { N_VOCAB = 320, N_EMBD = 256, N_CTX = 100, N_SEQ = 3, MAX_ROWS = 32, EPOCH = 7 };
-
-/* An allocator that refuses its k-th request, and counts what is not given back. */
-typedef struct counting_allocator {
-    allocator base;
-    long n_requests, refuse_at, n_live;
-} counting_allocator;
-
-static void *counting_alloc(void *ctx, size_t n_bytes)
-{
-    counting_allocator *c = ctx;
-    if (++c->n_requests == c->refuse_at) return NULL;
-    void *p = allocator_heap()->alloc(allocator_heap()->ctx, n_bytes);
-    c->n_live += p != NULL;
-    return p;
-}
-
-static void counting_release(void *ctx, void *p, size_t n_bytes)
-{
-    counting_allocator *c = ctx;
-    c->n_live--;
-    allocator_heap()->release(allocator_heap()->ctx, p, n_bytes);
-}
 
 /* A worker with a two-layer model, and what it said. */
 typedef struct rig {
@@ -70,8 +49,8 @@ static const uint8_t *find_tensor(void *ctx, const frame_tensor *t, uint64_t n_b
 
 static void start_worker(rig *r, uint64_t memory_bytes)
 {
-    r->memory.base = (allocator){.alloc = counting_alloc, .release = counting_release, .ctx = &r->memory};
-    worker_env env = {.alloc = &r->memory.base,
+    counting_allocator_init(&r->memory, 0);
+    worker_env env = {.alloc = &r->memory.allocator,
                       .kernels = kernels_named("scalar"),
                       .counter = tick,
                       .counter_ctx = r,
@@ -552,10 +531,10 @@ static void every_allocation_may_fail(void **state)
     rig *r = *state;
     float logits[N_VOCAB];
     uint64_t epoch = EPOCH;
-    for (long k = 1;; k++, epoch++) {
+    for (size_t k = 1;; k++, epoch++) {
         assert_true(k < 1000);
-        r->memory.n_requests = 0;
-        r->memory.refuse_at = k;
+        r->memory.n_calls = 0;
+        r->memory.fail_at = k;
         frame f = assign_frame(r, epoch, whole_model(r));
         send_frame(r, &f);
         step_all(r);
@@ -565,15 +544,15 @@ static void every_allocation_may_fail(void **state)
         assert_int_equal(answer->error.status, YL_ENOMEM);
         assert_int_equal(r->memory.n_live, 0);
     }
-    r->memory.refuse_at = 0;
+    r->memory.fail_at = 0;
     /* From here on nothing is allocated. */
-    long before = r->memory.n_requests;
+    size_t before = r->memory.n_calls;
     forward_spec s;
     forward_of(&s, 0, 1, 0, 5)->f.epoch = epoch;
     send_frame(r, &s.f);
     step_all(r);
     memcpy(logits, next_answer(r)->result.answers[0].data.data, sizeof logits);
-    assert_int_equal(r->memory.n_requests, before);
+    assert_int_equal(r->memory.n_calls, before);
 }
 
 /* A middle stage and a last one give what the whole gives; a fault that came in goes out. */
