@@ -74,19 +74,6 @@ bool quant_row_bytes(uint32_t type, uint64_t n, uint64_t *out)
 
 /* N1: moving the mantissa in place and multiplying by 2^112 sets the exponent right, subnormals included. Infinity and NaN have to
  * stay what they are, so that a result tells of a bad scale. */
-float quant_f16_to_f32(uint16_t h)
-{
-    uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    f *= 0x1p112f;
-    memcpy(&bits, &f, sizeof bits);
-    if ((h & 0x7c00) == 0x7c00) bits = 0x7f800000 | (uint32_t)(h & 0x3ff) << 13;
-    bits |= (uint32_t)(h & 0x8000) << 16;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
 /* Drops n low bits of a number, to nearest, ties to even. n is 1 to 31. */
 static uint32_t shift_to_even(uint32_t x, unsigned n)
 {

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "status.h"
 
@@ -61,8 +62,19 @@ void quant_dequantize_row(quant_type type, const void *row, float *y, size_t n);
  * that is not, or n_blocks when all are. */
 size_t quant_check_finite(quant_type type, const void *blocks, size_t n_blocks);
 
-/* f16 (IEEE binary16) to f32, exact, infinity and NaN included; f32 to f16, nearest even, subnormals kept, too large becomes infinite. */
-float quant_f16_to_f32(uint16_t h);
+/* f16 (IEEE binary16) to f32, exact, infinity and NaN included; f32 to f16, nearest even, subnormals kept, too large becomes
+ * infinite. */
+static inline float quant_f16_to_f32(uint16_t h)
+{
+    uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    f *= 0x1p112f;
+    memcpy(&bits, &f, sizeof bits);
+    bits |= (uint32_t)(h & 0x8000) << 16 | ((h & 0x7c00) == 0x7c00 ? 0x7f800000u : 0); /* no branch: loops over it become vectors */
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
 uint16_t quant_f32_to_f16(float f);
 
 #endif

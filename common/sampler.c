@@ -1,8 +1,8 @@
 /* sampler.c: the object, what it asks for, and how often it looks again.
  *
  * sampler_sample makes a ranking of what came and lets the chain choose from it. From candidates there is one try. From all logits
- * the same is tried with some of the largest, then with all in order, which always suffices: sorting 128,256 logits is only paid for
- * where the settings need it. */
+ * the same is tried with some of the largest, then with all in order, which always suffices: sorting 128,256 logits is only paid
+ * for where the settings need it. */
 #include "sampler.h"
 
 #include <assert.h>
@@ -82,8 +82,8 @@ yl_status sampler_new(sampler **out, const sampler_settings *set, uint32_t n_voc
 {
     *out = NULL;
     if (!n_vocab || n_vocab > SAMPLER_MAX_VOCAB) {
-        return yl_fail(err, n_vocab ? YL_ELIMIT : YL_EINVAL, "a vocabulary of %u tokens, from 1 to %d are possible", (unsigned)n_vocab,
-                       SAMPLER_MAX_VOCAB);
+        return yl_fail(err, n_vocab ? YL_ELIMIT : YL_EINVAL, "a vocabulary of %u tokens, from 1 to %d are possible",
+                       (unsigned)n_vocab, SAMPLER_MAX_VOCAB);
     }
     if (n_ctx > INT32_MAX) return yl_fail(err, YL_ELIMIT, "a context of %u tokens, %d are possible", (unsigned)n_ctx, INT32_MAX);
     yl_status status = sampler_check_settings(set, err);

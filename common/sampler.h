@@ -37,43 +37,43 @@ enum {
 
 typedef struct sampler_settings {
     uint64_t seed;
-    float temp;             /* 0.8; <= 0: greedy */
-    float dynatemp_range;   /* 0: off */
-    float dynatemp_exponent; /* 1 */
-    int32_t top_k;          /* 40; <= 0: all */
-    float top_p;            /* 0.95; 1: off */
-    float min_p;            /* 0.05; 0: off */
-    float typical_p;        /* 1: off */
-    float top_n_sigma;      /* -1: off */
-    float xtc_probability;  /* 0: off */
-    float xtc_threshold;    /* 0.1; > 0.5: off */
-    int32_t repeat_last_n;  /* 64; 0: off; -1, and all beyond the context: the whole context */
-    float repeat_penalty;   /* 1: off */
+    float temp;                                /* 0.8; <= 0: greedy */
+    float dynatemp_range;                      /* 0: off */
+    float dynatemp_exponent;                   /* 1 */
+    int32_t top_k;                             /* 40; <= 0: all */
+    float top_p;                               /* 0.95; 1: off */
+    float min_p;                               /* 0.05; 0: off */
+    float typical_p;                           /* 1: off */
+    float top_n_sigma;                         /* -1: off */
+    float xtc_probability;                     /* 0: off */
+    float xtc_threshold;                       /* 0.1; > 0.5: off */
+    int32_t repeat_last_n;                     /* 64; 0: off; -1, and all beyond the context: the whole context */
+    float repeat_penalty;                      /* 1: off */
     float presence_penalty, frequency_penalty; /* 0: off */
-    float dry_multiplier;   /* 0: off */
-    float dry_base;         /* 1.75 */
-    int32_t dry_allowed_length; /* 2 */
-    int32_t dry_penalty_last_n; /* -1: the whole context; 0: off */
-    /* [n_dry_breakers] token sequences that a repetition may not cross, each of at most SAMPLER_MAX_BREAKER tokens; borrowed. A text
-     * breaker such as "\n" stands for every token that contains it, and for every way to spell it over several tokens. */
+    float dry_multiplier;                      /* 0: off */
+    float dry_base;                            /* 1.75 */
+    int32_t dry_allowed_length;                /* 2 */
+    int32_t dry_penalty_last_n;                /* -1: the whole context; 0: off */
+    /* [n_dry_breakers] token sequences that a repetition may not cross, each of at most SAMPLER_MAX_BREAKER tokens; borrowed. A
+     * text breaker such as "\n" stands for every token that contains it, and for every way to spell it over several tokens. */
     const int32_t *const *dry_breakers;
     const size_t *dry_breaker_lens;
     size_t n_dry_breakers;
-    int32_t mirostat;       /* 0: off, 1, 2 */
-    float mirostat_tau;     /* 5 */
-    float mirostat_eta;     /* 0.1 */
+    int32_t mirostat;                     /* 0: off, 1, 2 */
+    float mirostat_tau;                   /* 5 */
+    float mirostat_eta;                   /* 0.1 */
     const sampler_logit_bias *logit_bias; /* [n_logit_bias], borrowed */
     size_t n_logit_bias;
-    const int32_t *banned;  /* [n_banned] tokens never sampled (end tokens under --ignore-eos), borrowed */
+    const int32_t *banned; /* [n_banned] tokens never sampled (end tokens under --ignore-eos), borrowed */
     size_t n_banned;
-    size_t min_keep;        /* 0; typical-p, top-p, min-p and XTC leave at least so many candidates */
+    size_t min_keep; /* 0; typical-p, top-p, min-p and XTC leave at least so many candidates */
 } sampler_settings;
 
 /* llama.cpp's defaults. */
 sampler_settings sampler_default_settings(void);
 
-/* YL_EINVAL: what cannot be meant, such as NaN, a probability beyond [0, 1], mirostat 3. The message names the flag as the command line
- * spells it. Whether tokens are within the vocabulary is sampler_new's to see. */
+/* YL_EINVAL: what cannot be meant, such as NaN, a probability beyond [0, 1], mirostat 3. The message names the flag as the command
+ * line spells it. Whether tokens are within the vocabulary is sampler_new's to see. */
 yl_status sampler_check_settings(const sampler_settings *s, yl_error *err);
 
 typedef struct sampler_candidate {
@@ -85,26 +85,27 @@ typedef struct sampler_candidate {
  * them (N10 over yl_expf). All logits and a few of them then lead to the same bits because both are weighed against these two. */
 typedef struct sampler_logits {
     uint32_t n_vocab;
-    const float *all;                   /* [n_vocab] every logit, or NULL; -infinity: never */
-    const sampler_candidate *top;       /* [n_top >= 1] the largest logits, by logit descending, then id ascending (when all is NULL) */
+    const float *all;             /* [n_vocab] every logit, or NULL; -infinity: never */
+    const sampler_candidate *top; /* [n_top >= 1] the largest logits, by logit descending, then id ascending (when all is NULL) */
     size_t n_top;
-    const sampler_candidate *listed;    /* [n_listed] the tokens asked for by sampler_needs, by id ascending; may hold others too */
+    const sampler_candidate *listed; /* [n_listed] the tokens asked for by sampler_needs, by id ascending; may hold others too */
     size_t n_listed;
-    float max;                          /* largest logit of the row */
-    float sum_exp;                      /* sum over the row of exp(logit - max) */
+    float max;     /* largest logit of the row */
+    float sum_exp; /* sum over the row of exp(logit - max) */
 } sampler_logits;
 
 typedef struct sampler sampler;
 
-/* n_vocab bounds token ids; n_ctx is what repeat_last_n and dry_penalty_last_n -1 stand for. Settings are copied, with what they point to.
- * YL_EINVAL as sampler_check_settings, or a token beyond n_vocab; YL_ELIMIT: more than SAMPLER_MAX_VOCAB; YL_ENOMEM. Then *out is NULL. */
+/* n_vocab bounds token ids; n_ctx is what repeat_last_n and dry_penalty_last_n -1 stand for. Settings are copied, with what they
+ * point to. YL_EINVAL as sampler_check_settings, or a token beyond n_vocab; YL_ELIMIT: more than SAMPLER_MAX_VOCAB; YL_ENOMEM. Then
+ * *out is NULL. */
 yl_status sampler_new(sampler **out, const sampler_settings *s, uint32_t n_vocab, uint32_t n_ctx, yl_error *err);
 sampler *sampler_clone(const sampler *s); /* with its state; NULL: no memory */
 void sampler_free(sampler *s);
 
-/* What the next sample needs: how many top candidates, and which tokens besides (penalised, biased, banned). The list belongs to the
- * sampler and changes with the next accept or reset. *all: nothing less than all logits can do, or would be cheaper (then the others
- * are 0). Memory may run out here: that too is `all`, and the next sample says so. */
+/* What the next sample needs: how many top candidates, and which tokens besides (penalised, biased, banned). The list belongs to
+ * the sampler and changes with the next accept or reset. *all: nothing less than all logits can do, or would be cheaper (then the
+ * others are 0). Memory may run out here: that too is `all`, and the next sample says so. */
 typedef struct sampler_request {
     bool all;
     uint32_t n_top;        /* <= SAMPLER_MAX_TOP, <= n_vocab */
@@ -118,12 +119,12 @@ typedef enum sampler_verdict {
     SAMPLER_MORE    /* the candidates do not prove it: ask for all logits of this row and call again */
 } sampler_verdict;
 
-/* Chooses the token at `index` (how many tokens were generated before it in this sequence). Changes no state but scratch memory: calling
- * it twice gives the same. *probability (may be NULL): of the token among what was sampled from, 1 when greedy. With `all` logits the
- * verdict is always ENOUGH; on MORE *token and *probability are left alone. Any other number of candidates than sampler_needs named
- * may be given: too few give MORE.
- * YL_EFORMAT: logits that are NaN or +infinity or not in order, ids beyond n_vocab or twice, max and sum_exp that contradict them.
- * YL_EINVAL: no token is left, all are banned or at -infinity. YL_ENOMEM. */
+/* Chooses the token at `index` (how many tokens were generated before it in this sequence). Changes no state but scratch memory:
+ * calling it twice gives the same. *probability (may be NULL): of the token among what was sampled from, 1 when greedy. With `all`
+ * logits the verdict is always ENOUGH; on MORE *token and *probability are left alone. Any other number of candidates than
+ * sampler_needs named may be given: too few give MORE. YL_EFORMAT: logits that are NaN or +infinity or not in order, ids beyond
+ * n_vocab or twice, max and sum_exp that contradict them. YL_EINVAL: no token is left, all are banned or at -infinity. YL_ENOMEM.
+ */
 yl_status sampler_sample(sampler *s, const sampler_logits *logits, uint64_t index, int32_t *token, float *probability,
                          sampler_verdict *verdict, yl_error *err);
 

@@ -5,8 +5,8 @@
  * the set is: `partial`, candidates follow that we do not know; `whole`, nothing has been cut so far. Whether a set is whole
  * depends on settings alone, never on how much is known: that is what lets few logits and all logits take the same steps.
  *
- * Samplers' sources: top-k Fan et al. 2018 (arXiv:1805.04833), top-p Holtzman et al. 2020 (1904.09751), typical-p Meister et al. 2023
- * (2202.00666), min-p Nguyen et al. 2024 (2407.01082), top-n-sigma Tang et al. 2024 (2411.07641), XTC by p-e-w
+ * Samplers' sources: top-k Fan et al. 2018 (arXiv:1805.04833), top-p Holtzman et al. 2020 (1904.09751), typical-p Meister et al.
+ * 2023 (2202.00666), min-p Nguyen et al. 2024 (2407.01082), top-n-sigma Tang et al. 2024 (2411.07641), XTC by p-e-w
  * (text-generation-webui pull request 6335); each in the form that llama.cpp gives it. */
 #include "sampler_internal.h"
 
@@ -152,7 +152,8 @@ static bool cut_xtc(candidates *c, const ranking *r, const sampler_settings *set
     return true;
 }
 
-/* Temperature between temp - range and temp + range, the higher the closer the entropy is to its maximum, as seen at temperature 1. */
+/* Temperature between temp - range and temp + range, the higher the closer the entropy is to its maximum, as seen at temperature 1.
+ */
 static double dynamic_temperature(const candidates *c, const sampler_settings *set)
 {
     double low = (double)set->temp - set->dynatemp_range, high = (double)set->temp + set->dynatemp_range;

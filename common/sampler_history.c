@@ -35,7 +35,9 @@ static void counts_free(token_counts *c)
 
 static bool counts_alloc(token_counts *c, size_t n_slots)
 {
-    *c = (token_counts){.tokens = calloc(n_slots, sizeof *c->tokens), .counts = calloc(n_slots, sizeof *c->counts), .n_slots = n_slots};
+    *c = (token_counts){.tokens = calloc(n_slots, sizeof *c->tokens),
+                        .counts = calloc(n_slots, sizeof *c->counts),
+                        .n_slots = n_slots};
     if (c->tokens && c->counts) return true;
     counts_free(c);
     return false;

@@ -119,8 +119,8 @@ struct sampler {
 
     token_history past;
     double mu;
-    bool has_sampled;       /* mirostat: what the last sample chose, */
-    int32_t sampled_token;  /* for accept */
+    bool has_sampled;      /* mirostat: what the last sample chose, */
+    int32_t sampled_token; /* for accept */
     double sampled_surprise;
 
     bool prepared; /* the adjustments are those of the history */
@@ -193,8 +193,8 @@ bool mirostat_choose(const sampler *s, const ranking *r, uint64_t index, choice 
 /* Parts that the chain and mirostat share. weight: exp((key's logit - first's) / temp). */
 double candidate_weight(uint64_t key, uint64_t first, double temp);
 double candidates_sum(const candidates *c, double temp);
-/* Draws by u in [0, 1) from n candidates whose weights add up to total. false: the sum of all n stays at or below u * total, which is
- * left in *reached. */
+/* Draws by u in [0, 1) from n candidates whose weights add up to total. false: the sum of all n stays at or below u * total, which
+ * is left in *reached. */
 bool candidates_draw(const uint64_t *keys, size_t n, double temp, double total, double u, choice *out, double *reached);
 
 #endif

@@ -1,10 +1,10 @@
 /* sampler_mirostat.c: cutting so that the text's surprise stays near a target (Basu et al. 2021, arXiv:2007.14966).
  *
  * mu is the largest surprise, in bits, that a token may have; it falls when what was sampled surprised more than tau and rises when
- * it surprised less. Version 2 cuts by that directly. Version 1 takes the tokens for Zipf distributed, estimates the exponent s from
- * the likeliest 100, and computes how many tokens k stay below mu. The estimate needs ratios of neighbours' probabilities only,
- * differences of logits, so version 1 is provable from few candidates at any temperature; version 2 compares with the sum over
- * all, which at other temperatures than 1 only the whole row tells. */
+ * it surprised less. Version 2 cuts by that directly. Version 1 takes the tokens for Zipf distributed, estimates the exponent s
+ * from the likeliest 100, and computes how many tokens k stay below mu. The estimate needs ratios of neighbours' probabilities
+ * only, differences of logits, so version 1 is provable from few candidates at any temperature; version 2 compares with the sum
+ * over all, which at other temperatures than 1 only the whole row tells. */
 #include "sampler_internal.h"
 
 #include "numerics.h"

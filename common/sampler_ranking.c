@@ -35,37 +35,36 @@ static bool reserve_ranking(sampler *s, size_t n_top)
 
 /* ---- merging ---- */
 
-/* The keys of adjusted tokens, sorted: as they stand in the top (removed), and after adjustment but for the nevers (added). */
-static void changes(sampler *s, uint64_t last, uint64_t *removed, size_t *n_removed, uint64_t *added, size_t *n_added)
+/* The keys of adjusted tokens, sorted: before adjustment, and after it but for the nevers. before, after: [n_adjustments] */
+static size_t adjusted_keys(const sampler *s, uint64_t *before, uint64_t *after)
 {
-    *n_removed = *n_added = 0;
+    size_t n_after = 0;
     for (size_t i = 0; i < s->n_adjustments; i++) {
         const adjustment *a = &s->adjustments[i];
-        uint64_t before = top_logits_key(a->raw, a->token), after = top_logits_key(a->adjusted, a->token);
-        if (before <= last) removed[(*n_removed)++] = before;
-        if (!is_never(after)) added[(*n_added)++] = after;
+        before[i] = top_logits_key(a->raw, a->token);
+        if (a->adjusted != -INFINITY) after[n_after++] = top_logits_key(a->adjusted, a->token);
     }
-    radix_sort(removed, s->tmp.v, *n_removed);
-    radix_sort(added, s->tmp.v, *n_added);
+    radix_sort(before, s->tmp.v, s->n_adjustments);
+    radix_sort(after, s->tmp.v, n_after);
+    return n_after;
 }
 
-/* Wants s->top and the adjustments' values. */
+/* Wants s->top and the adjustments' values. The top without what was adjusted, merged with what became of it. */
 static void rank(ranking *r, sampler *s, const sampler_logits *logits, size_t n_top)
 {
-    uint64_t last = s->top.v[n_top - 1], *removed = s->by_token.v, *added = removed + s->n_adjustments, *out = s->ranked.v;
-    size_t n_removed, n_added, n = 0, next_removed = 0, next_added = 0;
+    uint64_t last = s->top.v[n_top - 1], *before = s->by_token.v, *after = before + s->n_adjustments, *out = s->ranked.v;
+    size_t n_after = adjusted_keys(s, before, after), n = 0, next_before = 0, next_after = 0;
     bool complete = n_top == s->n_vocab || is_never(last);
-    changes(s, last, removed, &n_removed, added, &n_added);
     for (size_t i = 0; i < n_top && !is_never(s->top.v[i]); i++) {
         uint64_t key = s->top.v[i];
-        while (next_added < n_added && added[next_added] < key) out[n++] = added[next_added++];
-        if (next_removed < n_removed && removed[next_removed] == key) {
-            next_removed++;
+        while (next_after < n_after && after[next_after] < key) out[n++] = after[next_after++];
+        if (next_before < s->n_adjustments && before[next_before] == key) {
+            next_before++;
         } else {
             out[n++] = key;
         }
     }
-    while (next_added < n_added && (complete || added[next_added] <= last)) out[n++] = added[next_added++];
+    while (next_after < n_after && (complete || after[next_after] <= last)) out[n++] = after[next_after++];
     *r = (ranking){.keys = out,
                    .n = n,
                    .complete = complete,
@@ -119,8 +118,8 @@ static yl_status take_top(sampler *s, const sampler_logits *logits, yl_error *er
         if (status) return status;
         s->top.v[i] = top_logits_key(c[i].logit, c[i].token);
         if (i && s->top.v[i - 1] >= s->top.v[i]) {
-            return yl_fail(err, YL_EFORMAT, "candidates %zu and %zu (tokens %d and %d) are not in order", i - 1, i, (int)c[i - 1].token,
-                           (int)c[i].token);
+            return yl_fail(err, YL_EFORMAT, "candidates %zu and %zu (tokens %d and %d) are not in order", i - 1, i,
+                           (int)c[i - 1].token, (int)c[i].token);
         }
     }
     if (c[0].logit != logits->max) {
@@ -180,8 +179,8 @@ static bool apply_adjustments(sampler *s, const sampler_logits *logits)
 yl_status ranking_from_candidates(ranking *r, sampler *s, const sampler_logits *logits, bool *enough, yl_error *err)
 {
     if (!logits->n_top || logits->n_top > s->n_vocab || logits->n_listed > s->n_vocab) {
-        return yl_fail(err, YL_EFORMAT, "%zu candidates and %zu listed tokens of a vocabulary of %u", logits->n_top, logits->n_listed,
-                       (unsigned)s->n_vocab);
+        return yl_fail(err, YL_EFORMAT, "%zu candidates and %zu listed tokens of a vocabulary of %u", logits->n_top,
+                       logits->n_listed, (unsigned)s->n_vocab);
     }
     if (!reserve_ranking(s, logits->n_top)) return yl_fail(err, YL_ENOMEM, "no memory for %zu candidates", logits->n_top);
     yl_status status = take_top(s, logits, err);

@@ -60,7 +60,8 @@ static yl_status check_numbers(const sampler_settings *s, yl_error *err)
                            (double)r->value);
         }
         if (r->least == -FLT_MAX) return yl_fail(err, YL_EINVAL, "%s must be a finite number, it is %g", r->flag, (double)r->value);
-        return yl_fail(err, YL_EINVAL, "%s must be a finite number not below %g, it is %g", r->flag, (double)r->least, (double)r->value);
+        return yl_fail(err, YL_EINVAL, "%s must be a finite number not below %g, it is %g", r->flag, (double)r->least,
+                       (double)r->value);
     }
     return YL_OK;
 }
@@ -76,7 +77,8 @@ static yl_status check_integers(const sampler_settings *s, yl_error *err)
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         const integer_rule *r = &rules[i];
         if (r->value >= r->least && r->value <= r->most) continue;
-        return yl_fail(err, YL_EINVAL, "%s must be between %d and %d, it is %d", r->flag, (int)r->least, (int)r->most, (int)r->value);
+        return yl_fail(err, YL_EINVAL, "%s must be between %d and %d, it is %d", r->flag, (int)r->least, (int)r->most,
+                       (int)r->value);
     }
     return YL_OK;
 }

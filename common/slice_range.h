@@ -25,8 +25,9 @@ typedef struct slice_tensor {
 uint32_t slice_range_n_tensors(const slice_range *r);
 
 /* The i-th tensor of a slice, in the order in which a forward pass meets them: embedding, rope_freqs, layers, output norm, output.
- * Tied embeddings: a slice with a head needs token_embd in place of output, once: a slice that has the embedding as well lists output,
- * which a tied model lacks. Optional tensors are listed, the model may not have them. Requires i < slice_range_n_tensors(r). */
+ * Tied embeddings: a slice with a head needs token_embd in place of output, once: a slice that has the embedding as well lists
+ * output, which a tied model lacks. Optional tensors are listed, the model may not have them. Requires i <
+ * slice_range_n_tensors(r). */
 slice_tensor slice_range_tensor_at(const slice_range *r, const hparams *hp, uint32_t i);
 
 /* Layers in order, begin <= end <= n_layer, not empty altogether; nothing missing between the embedding and the slice's layers, or

@@ -23,11 +23,11 @@
 #include <xmmintrin.h>
 #endif
 
-/* Looks before a waiter yields (1000: about 25 microseconds), for teams that fit the machine and for larger ones; yields before it
- * sleeps. */
-enum { N_SPINS = 1000, N_SPINS_CROWDED = 50, N_YIELDS = 3 };
+/* Looks before a waiter yields (400: about 10 microseconds), for teams that fit the machine and for larger ones; yields before it
+ * sleeps. More spinning was slower by the more, the busier the machine was with others. */
+enum { N_SPINS = 400, N_SPINS_CROWDED = 50, N_YIELDS = 3 };
 
-/* Waits until a number is another one than it was. */
+/* A number, and one thread that waits until it has a certain value. */
 typedef struct gate {
     _Alignas(64) atomic_uint value; /* a cache line of its own: others' gates do not slow this one down */
     atomic_bool sleeping;
@@ -36,7 +36,7 @@ typedef struct gate {
 } gate;
 
 typedef struct helper {
-    gate orders; /* value: number of loops (and, at last, of the order to end) given to this helper */
+    gate orders; /* value: how many loops this helper was given; the order to end counts as one */
     thread_pool *pool;
     uint32_t thread;
     pthread_t id;

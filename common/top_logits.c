@@ -1,8 +1,8 @@
 /* top_logits.c: one walk over the row with a heap of the best so far.
  *
  * The heap's root is the worst of the best. A logit below it costs one comparison, and nearly all are: in random order only
- * n_top * ln(n_vocab / n_top) logits ever enter. NaN compares false, so it takes the slow path too and is found there. Whoever wants
- * the whole row in order gets it by sorting. */
+ * n_top * ln(n_vocab / n_top) logits ever enter. NaN compares false, so it takes the slow path too and is found there. Whoever
+ * wants the whole row in order gets it by sorting. */
 #include "top_logits.h"
 
 #include "radix_sort.h"

@@ -148,10 +148,10 @@ yl_status cluster_send_data(cluster *c, const frame *f, yl_error *err)
     return YL_OK;
 }
 
-static int find_route(const cluster *c, const zmq_msg_t *route)
+static int find_route(const cluster *c, zmq_msg_t *route)
 {
     size_t n = zmq_msg_size(route);
-    const void *data = zmq_msg_data((zmq_msg_t *)(uintptr_t)route);
+    const void *data = zmq_msg_data(route);
     for (uint32_t i = 0; i < c->n_workers; i++) {
         if (c->workers[i].n_route == n && !memcmp(c->workers[i].route, data, n)) return (int)i;
     }
@@ -165,8 +165,16 @@ static void copy_text(char *to, size_t capacity, frame_bin text)
     to[n] = 0;
 }
 
+/* Tells a peer what is wrong with what it sent; if it cannot be told, it is not there. */
+static void refuse(cluster *c, zmq_msg_t *route, frame_kind about, const yl_error *cause)
+{
+    if (frame_encode_error(&c->bytes, 0, about, 0, cause, NULL)) return;
+    if (zmq_send(c->router, zmq_msg_data(route), zmq_msg_size(route), ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) return;
+    zmq_send(c->router, c->bytes.data, c->bytes.n, ZMQ_DONTWAIT);
+}
+
 /* A worker introduces itself: a new one, or one that we know (it repeats HELLO until it hears us). */
-static yl_status take_hello(cluster *c, const zmq_msg_t *route, const frame_hello *h, yl_error *err)
+static yl_status take_hello(cluster *c, zmq_msg_t *route, const frame_hello *h, yl_error *err)
 {
     char name[FRAME_MAX_NAME + 1];
     copy_text(name, sizeof name, h->name);
@@ -175,7 +183,7 @@ static yl_status take_hello(cluster *c, const zmq_msg_t *route, const frame_hell
     if (i >= 0 && c->workers[i].instance != h->instance)
         return yl_fail(err, YL_EPEER, "two workers are named '%s': give each a --name of its own", name);
     if (i < 0) {
-        if (c->n_workers == MAX_WORKERS) return yl_fail(err, YL_ELIMIT, "more than %d workers", MAX_WORKERS);
+        if (c->n_workers == MAX_WORKERS) return yl_fail(err, YL_ELIMIT, "there are %d workers already", MAX_WORKERS);
         i = (int)c->n_workers++;
     }
     cluster_worker *w = &c->workers[i];
@@ -186,7 +194,7 @@ static yl_status take_hello(cluster *c, const zmq_msg_t *route, const frame_hell
                           .progress_ms = now,
                           .n_route = zmq_msg_size(route)};
     memcpy(w->name, name, sizeof name);
-    memcpy(w->route, zmq_msg_data((zmq_msg_t *)(uintptr_t)route), w->n_route);
+    memcpy(w->route, zmq_msg_data(route), w->n_route);
     copy_text(w->data_endpoint, sizeof w->data_endpoint, h->data_endpoint);
     frame f = {.kind = FRAME_HEARTBEAT, .heartbeat = {.instance = c->instance}};
     return cluster_send(c, (uint32_t)i, &f, err);
@@ -198,18 +206,20 @@ static void take_heartbeat(cluster_worker *w, const frame_heartbeat *h, uint64_t
     w->steps = h->steps;
 }
 
-static yl_status take_control(cluster *c, const zmq_msg_t *route, const uint8_t *data, size_t n, cluster_frame_fn *on_frame,
-                              void *ctx, yl_error *err)
+/* Bad bytes and a bad HELLO are the sender's trouble: it is told, and everybody else goes on. */
+static yl_status take_control(cluster *c, zmq_msg_t *route, const uint8_t *data, size_t n, cluster_frame_fn *on_frame, void *ctx,
+                              yl_error *err)
 {
     frame f;
+    yl_error cause;
     int i = find_route(c, route);
-    yl_status status = frame_decode(&f, c->scratch, data, n, err);
+    yl_status status = frame_decode(&f, c->scratch, data, n, &cause);
+    if (!status && f.kind == FRAME_HELLO) status = take_hello(c, route, &f.hello, &cause);
     if (status) {
-        yl_error_context(err, "worker '%s': ", i >= 0 ? c->workers[i].name : "?");
-        return status;
+        refuse(c, route, f.kind, &cause);
+        return YL_OK;
     }
-    if (f.kind == FRAME_HELLO) return take_hello(c, route, &f.hello, err);
-    if (i < 0) return YL_OK; /* nobody we know: it will say HELLO */
+    if (i < 0 || f.kind == FRAME_HELLO) return YL_OK; /* somebody we do not know will say HELLO */
     cluster_worker *w = &c->workers[i];
     w->heard_ms = cluster_now_ms();
     if (f.kind != FRAME_HEARTBEAT) return on_frame(ctx, i, &f, err);

@@ -20,6 +20,7 @@ static yl_status add_message(conversation *c, chat_role role, char *text, yl_err
 
 static void remove_messages(conversation *c, size_t begin, size_t n)
 {
+    if (n == 0) return;
     for (size_t i = begin; i < begin + n; i++) free((char *)(uintptr_t)c->messages[i].text);
     memmove(c->messages + begin, c->messages + begin + n, (c->n - begin - n) * sizeof *c->messages);
     c->n -= n;
@@ -172,6 +173,18 @@ static yl_status remember_fed(conversation *c, token_list *tokens, size_t n_answ
     return status;
 }
 
+/* An answer that needed several contexts is reported as one. */
+static void add_up(generate_result *all, const generate_result *last)
+{
+    bool is_first = all->n_generated == 0;
+    all->stop = last->stop;
+    all->n_past = last->n_past;
+    all->n_asked_again += last->n_asked_again;
+    all->n_generated += last->n_generated;
+    if (is_first) all->prompt_ms = last->prompt_ms;
+    all->generate_ms += last->generate_ms + (is_first ? 0 : last->prompt_ms);
+}
+
 /* One run of generate: until the answer ends, or the context is full (result.stop says so). n_predict: tokens left to make, -1 any
  * number. */
 static yl_status continue_answer(conversation *c, token_list *tokens, int64_t n_predict, yl_error *err)
@@ -182,19 +195,20 @@ static yl_status continue_answer(conversation *c, token_list *tokens, int64_t n_
         c->result.stop = GENERATE_STOP_CONTEXT;
         return YL_OK;
     }
-    size_t n_past = common_prefix(&c->fed, tokens);
+    size_t n_answer_before = c->answer.n, n_past = common_prefix(&c->fed, tokens);
     if (n_past == tokens->n) n_past--; /* the last row must be computed to be answered */
     status = tell_sampler(c, tokens, n_past, err);
     if (status) return status;
-    c->n_fed = tokens->n - n_past;
-    size_t n_answer_before = c->answer.n;
+    if (n_answer_before == 0) c->n_fed = tokens->n - n_past;
     generate_options how = {.n_past = (uint32_t)n_past,
                             .n_predict = n_predict,
                             .index = c->n_sampled,
                             .on_token = on_token,
                             .on_prompt = c->s->con->is_terminal_err ? on_prompt : NULL,
                             .ctx = c};
-    status = generate(c->s->e, c->s->t, c->sampler, tokens->data + n_past, tokens->n - n_past, &how, &c->result, err);
+    generate_result result;
+    status = generate(c->s->e, c->s->t, c->sampler, tokens->data + n_past, tokens->n - n_past, &how, &result, err);
+    add_up(&c->result, &result);
     if (status && status != YL_ECANCELED) return status;
     yl_error memory_error;
     yl_status remembered = remember_fed(c, tokens, n_answer_before, &memory_error);

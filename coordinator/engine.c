@@ -18,6 +18,19 @@ static stage *stage_of_worker(engine *e, int worker)
     return NULL;
 }
 
+/* A long row of values comes in pieces, in order. True: a is whole now. */
+static bool join_pieces(engine *e, frame_answer *a)
+{
+    size_t n_whole = 4 * (size_t)(a->kind == FRAME_WANT_ALL ? e->hp.n_vocab : e->hp.n_embd), at = 4 * (size_t)a->first;
+    if (a->data.n_bytes == n_whole) return true;
+    if (at > n_whole || a->data.n_bytes > n_whole - at) return false;
+    memcpy((uint8_t *)e->row + at, a->data.data, a->data.n_bytes);
+    bool is_last = at + a->data.n_bytes == n_whole;
+    a->data = (frame_bin){(const uint8_t *)e->row, n_whole};
+    a->first = 0;
+    return is_last;
+}
+
 /* Between the pipeline and the caller: a row that became non-finite has no answer. */
 static yl_status give_answer(void *ctx, const frame_answer *a, yl_error *err)
 {
@@ -28,7 +41,9 @@ static yl_status give_answer(void *ctx, const frame_answer *a, yl_error *err)
             err, YL_EPEER,
             "position %u became infinite or not a number in %s %u: the model file may be damaged (or try -ctk f32 -ctv f32)",
             a->pos, a->fault_layer == e->hp.n_layer ? "the output head, after layer" : "layer", a->fault_layer);
-    return e->on_answer(e->answer_ctx, a, err);
+    if (a->kind == FRAME_WANT_TOP) return e->on_answer(e->answer_ctx, a, err);
+    frame_answer whole = *a;
+    return join_pieces(e, &whole) ? e->on_answer(e->answer_ctx, &whole, err) : YL_OK;
 }
 
 static yl_status take_result(engine *e, const frame *f, yl_error *err)

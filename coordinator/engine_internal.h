@@ -44,6 +44,7 @@ struct engine {
     /* The call under way. */
     engine_answer_fn *on_answer;
     void *answer_ctx;
+    float *row;          /* [n_vocab or n_embd, the larger] an answer that comes in pieces */
     uint64_t awaited_id; /* of a LOGITS or SEQ; 0: none, or it came back */
 };
 

@@ -41,6 +41,9 @@ static yl_status settle_options(engine *e, yl_error *err)
     if (!o->n_batch) o->n_batch = DEFAULT_BATCH;
     if (!o->n_ubatch) o->n_ubatch = DEFAULT_UBATCH;
     if (!o->timeout_ms) o->timeout_ms = DEFAULT_TIMEOUT_MS;
+    /* A micro-batch of activations must fit into a frame, with room for the rest of it. */
+    uint32_t max_rows = (FRAME_MAX_BYTES - (1 << 20)) / (4 * e->hp.n_embd);
+    if (o->n_ubatch > max_rows) o->n_ubatch = max_rows;
     if (o->n_ubatch > FRAME_MAX_ROWS) return yl_fail(err, YL_EINVAL, "a micro-batch (-ub) has at most %d rows", FRAME_MAX_ROWS);
     if (o->n_ubatch > o->n_batch) o->n_ubatch = o->n_batch;
     if (o->n_local > ENGINE_MAX_WORKERS) return yl_fail(err, YL_EINVAL, "at most %d local workers", ENGINE_MAX_WORKERS);
@@ -303,6 +306,8 @@ static yl_status make_pipeline(engine *e, yl_error *err)
                           .n_vocab = e->hp.n_vocab,
                           .max_rows = e->o.n_ubatch,
                           .max_rows_in_flight = e->o.n_batch};
+    e->row = calloc(e->hp.n_vocab > e->hp.n_embd ? e->hp.n_vocab : e->hp.n_embd, sizeof *e->row);
+    if (!e->row) return yl_fail(err, YL_ENOMEM, "no memory for a row of logits");
     return pipeline_new(&e->pipeline, &spec, err);
 }
 
@@ -359,6 +364,7 @@ void engine_close(engine *e)
         free(e->stages[i].sources);
     }
     free(e->stages);
+    free(e->row);
     gguf_free(e->model);
     free(e);
 }

@@ -18,23 +18,30 @@ static void end_at_once(void)
 static void on_signal(int number)
 {
     n_interrupts++;
-    if (number == SIGTERM) is_final = 1;
+    if (number != SIGINT) is_final = 1;
     if (mode == INTERRUPT_IS_REMEMBERED && number == SIGINT) return;
     if (mode == INTERRUPT_ENDS || n_interrupts > 1) end_at_once();
     engine *e = atomic_load(&current);
     if (e) engine_cancel(e);
 }
 
-void interrupt_install(void)
+/* A signal that whoever started us had ignored (nohup, a job in the background) stays ignored. */
+static void handle(int number, void (*handler)(int))
 {
-    struct sigaction action;
+    struct sigaction action, before;
+    if (sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_IGN) return;
     memset(&action, 0, sizeof action);
     sigemptyset(&action.sa_mask);
-    action.sa_handler = on_signal; /* without SA_RESTART: a read from the terminal ends */
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action, NULL);
+    action.sa_handler = handler; /* without SA_RESTART: a read from the terminal ends */
+    sigaction(number, &action, NULL);
+}
+
+void interrupt_install(void)
+{
+    handle(SIGINT, on_signal);
+    handle(SIGTERM, on_signal);
+    handle(SIGHUP, on_signal);
+    handle(SIGPIPE, SIG_IGN);
 }
 
 void interrupt_set_engine(engine *e)

@@ -1,8 +1,8 @@
 /* interrupt.h: Ctrl-C, and a polite request to end.
  *
- * What a first SIGINT or SIGTERM does depends on what the program is doing: without workers it ends at once; while an engine works,
- * the engine's call returns YL_ECANCELED and the program ends in order; while a person types, SIGINT is remembered and ends the
- * read. A second one before the first was dealt with ends the program at once, and local workers with it. */
+ * What a first SIGINT, SIGTERM or SIGHUP does depends on what the program is doing: without workers it ends at once; while an
+ * engine works, the engine's call returns YL_ECANCELED and the program ends in order; while a person types, SIGINT is remembered
+ * and ends the read. A second one before the first was dealt with ends the program at once, and local workers with it. */
 #ifndef YL_INTERRUPT_H
 #define YL_INTERRUPT_H
 
@@ -18,14 +18,15 @@ void interrupt_install(void);
 typedef enum interrupt_mode {
     INTERRUPT_ENDS,         /* the program ends at once; the mode at the beginning */
     INTERRUPT_CANCELS,      /* the engine (if there is one already) is canceled */
-    INTERRUPT_IS_REMEMBERED /* SIGINT: nothing but that; SIGTERM as in INTERRUPT_CANCELS */
+    INTERRUPT_IS_REMEMBERED /* SIGINT: nothing but that; the others as in INTERRUPT_CANCELS */
 } interrupt_mode;
 void interrupt_set_mode(interrupt_mode mode);
 
 /* The engine to be canceled from now on; NULL: none. */
 void interrupt_set_engine(engine *e);
 
-/* Was there an interrupt since the last interrupt_forget? Was there ever a SIGTERM, which is meant for the whole program? */
+/* Was there an interrupt since the last interrupt_forget? Was there ever a SIGTERM or SIGHUP, which are meant for the whole
+ * program? */
 bool interrupt_came(void);
 bool interrupt_is_final(void);
 void interrupt_forget(void);

@@ -51,7 +51,7 @@ static void find_history_path(line_reader *r)
 
 static char *prompt_mark(EditLine *edit)
 {
-    static char mark[] = "> ", colored[] = "\1\033[1;32m\1> \1\033[0m\1", further[] = "  ";
+    static char mark[] = "> ", colored[] = "\1\033[1;32m\1>\1\033[0m\1 ", further[] = "  ";
     line_reader *r;
     if (el_get(edit, EL_CLIENTDATA, &r) != 0) return mark;
     return r->continues ? further : r->con->has_color ? colored : mark;

@@ -273,7 +273,7 @@ yl_status pipeline_result(pipeline *p, const frame *result, pipeline_answer_fn *
         if (p->flights[i].is_used && p->flights[i].id == r->id) fl = &p->flights[i];
     }
     if (!fl) return yl_fail(err, YL_EPEER, "RESULT for frame %" PRIu64 ", which is not on its way", r->id);
-    fl->n_answered += r->n_answers;
+    for (uint32_t i = 0; i < r->n_answers; i++) fl->n_answered += !r->answers[i].first; /* a long answer comes in several pieces */
     if (fl->n_answered > fl->n_wants || (!r->more && fl->n_answered != fl->n_wants))
         return yl_fail(err, YL_EPEER, "RESULT: %u answers, %u were wanted", fl->n_answered, fl->n_wants);
     for (uint32_t i = 0; i < r->n_answers; i++) {

@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "dry_breakers.h"
 #include "interrupt.h"
+#include "sequence_breakers.h"
 
 /* --- the model ---------------------------------------------------------------------------------------------------------------- */
 
@@ -39,6 +39,8 @@ yl_status session_open(session *s, const options *o, console *con, yl_error *err
 {
     *s = (session){.o = o, .con = con};
     if (!o->model) return yl_fail(err, YL_EINVAL, "which model? Name its file: -m model.gguf");
+    if (o->isa && !kernels_named(o->isa))
+        return yl_fail(err, YL_EINVAL, "--isa: this machine cannot run '%s'; its best is %s", o->isa, kernels_best()->isa);
     yl_status status = gguf_open(&s->g, o->model, err);
     if (status) return status;
     status = hparams_read(&s->hp, s->g, err);
@@ -149,7 +151,7 @@ yl_status session_start(session *s, yl_error *err)
     yl_status status = s->o->worker_program ? YL_OK : find_worker_program(found, err);
     if (status) return status;
     engine_options o = engine_options_of(s, s->o->worker_program ? s->o->worker_program : found);
-    if (s->hp.n_ctx_train > s->n_ctx && s->o->n_ctx < 0)
+    if (s->n_ctx == ENGINE_DEFAULT_CTX && s->hp.n_ctx_train > s->n_ctx && s->o->n_ctx < 0)
         console_log(s->con, ENGINE_LOG_INFO, "the context has %u positions, the model was trained for %u: -c sets another number",
                     (unsigned)s->n_ctx, (unsigned)s->hp.n_ctx_train);
     interrupt_set_mode(INTERRUPT_CANCELS);
@@ -180,16 +182,16 @@ yl_status session_new_sampler(const session *s, sampler **out, yl_error *err)
     settings.n_logit_bias = s->o->logit_bias.n;
     if (s->o->ignore_eos) settings.banned = tokenizer_ends(s->t, &settings.n_banned);
     sampler_logit_bias *biases = NULL;
-    dry_breakers breakers = {0};
-    yl_status status = sampler_check_settings(&settings, err);
-    if (!status) status = read_biases(s->o, &biases, err);
-    if (!status && settings.dry_multiplier > 0) status = dry_breakers_find(&breakers, s->t, &s->o->dry_breakers, s->o->escape, err);
+    sequence_breakers breakers = {0};
+    yl_status status = read_biases(s->o, &biases, err);
+    if (!status && settings.dry_multiplier > 0)
+        status = sequence_breakers_find(&breakers, s->t, &s->o->dry_breakers, s->o->escape, err);
     settings.logit_bias = biases;
     settings.dry_breakers = breakers.sequences;
     settings.dry_breaker_lens = breakers.lens;
     settings.n_dry_breakers = breakers.n;
     if (!status) status = sampler_new(out, &settings, tokenizer_n_vocab(s->t), s->n_ctx, err);
-    dry_breakers_clear(&breakers);
+    sequence_breakers_clear(&breakers);
     free(biases);
     return status;
 }

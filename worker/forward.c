@@ -4,10 +4,11 @@
  * down, add. Rows are worked on in tiles of FORWARD_TILE_ROWS, so that scratch stays small and the weights are read once a tile.
  *
  * A step is a loop over one of three things. It may be cut between threads anywhere, because no step adds across what it loops
- * over: rows          norm, RoPE, quantizing: small. A lone row is done by the caller, since waking threads would cost more. weight
- * rows   the matmuls, where the time goes. What follows element by element (bias, SwiGLU, residual) is done in the same piece,
- *                 while it is in the cache. So a decode step wakes the threads five times a layer.
- *   heads x rows  attention. Heads are the outer loop: later rows see more positions, pieces of rows would not take equally long.
+ * over.
+ * - Rows: norm, RoPE, quantizing. Small; a lone row is done by the caller, since waking threads would cost more.
+ * - Weight rows: the matmuls, where the time goes. What follows element by element (bias, SwiGLU, residual) is done in the same
+ *   piece, while it is in the cache. So a decode step wakes the threads five times a layer.
+ * - Heads x rows: attention. Heads are the outer loop: later rows see more positions, so pieces of rows would take unequally long.
  *
  * Non-finite numbers. No kernel hides one: a NaN or an infinity in a row makes what is computed from the row NaN or infinite too,
  * and the residual stream keeps it. So two looks find everything: kv_store's, before others could read a key or value, and one at

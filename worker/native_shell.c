@@ -300,12 +300,15 @@ static letter *receive(void *socket)
     return l;
 }
 
-/* HEARTBEAT is answered here, all else is the worker's. True: it was one. */
-static bool answer_heartbeat(shell *s, const letter *l)
+/* HEARTBEAT is answered here, and an ERROR of the coordinator's is for the log; all else is the worker's. True: done with it. */
+static bool handle_here(shell *s, const letter *l)
 {
     frame f;
-    if (l->message.n_bytes > 64) return false; /* longer than any HEARTBEAT: not decoded twice */
-    if (frame_decode(&f, s->scratch, l->message.data, l->message.n_bytes, NULL) || f.kind != FRAME_HEARTBEAT) return false;
+    if (l->message.n_bytes > 1024) return false; /* longer than either: not decoded twice */
+    if (frame_decode(&f, s->scratch, l->message.data, l->message.n_bytes, NULL)) return false;
+    if (f.kind == FRAME_ERROR)
+        say(s, 0, "the coordinator refuses: %.*s", (int)f.error.message.n_bytes, (const char *)f.error.message.data);
+    if (f.kind != FRAME_HEARTBEAT) return f.kind == FRAME_ERROR;
     frame answer = {.kind = FRAME_HEARTBEAT, .epoch = f.epoch};
     answer.heartbeat = (frame_heartbeat){.instance = s->instance,
                                          .steps = native_compute_steps(s->compute),
@@ -320,7 +323,7 @@ static void receive_control(shell *s)
         s->heard_ms = now_ms();
         if (!s->has_coordinator) say(s, 2, "the coordinator at %s answers", s->options->coordinator);
         s->has_coordinator = true;
-        if (answer_heartbeat(s, l))
+        if (handle_here(s, l))
             letter_free(l);
         else
             mailbox_push(s->in, l);

@@ -136,7 +136,36 @@ static void write_answer(const worker *w, frame_answer *out, const frame_want *w
     }
 }
 
-/* Answers n <= WORKER_HEAD_ROWS wants whose normed rows lie in a->h: one RESULT. */
+static size_t answer_size(const hparams *hp, const frame_want *want)
+{
+    switch (want->kind) {
+    case FRAME_WANT_ALL: return 4 * (size_t)hp->n_vocab;
+    case FRAME_WANT_HIDDEN: return 4 * (size_t)hp->n_embd;
+    case FRAME_WANT_TOP: break;
+    }
+    return 8 * (size_t)want->top + want->listed.n_bytes;
+}
+
+/* Sends answers as one RESULT; a single answer that is too long for one (a vocabulary beyond 262,144) in several. */
+static yl_status send_result(worker *w, outbox *out, uint64_t id, bool more, frame_answer *answers, uint32_t n, yl_error *err)
+{
+    frame f = {.kind = FRAME_RESULT, .epoch = w->epoch};
+    f.result = (frame_result){.id = id, .more = more, .n_answers = n, .answers = answers};
+    frame_bin rest = n == 1 ? answers->data : (frame_bin){0};
+    while (rest.n_bytes > FRAME_RESULT_BYTES) {
+        f.result.more = true;
+        answers->data = (frame_bin){rest.data, FRAME_RESULT_BYTES};
+        yl_status status = worker_send(w, out, WORKER_TO_NEXT, &f, err);
+        if (status) return status;
+        answers->first += FRAME_RESULT_BYTES / 4;
+        rest = (frame_bin){rest.data + FRAME_RESULT_BYTES, rest.n_bytes - FRAME_RESULT_BYTES};
+        answers->data = rest;
+        f.result.more = more;
+    }
+    return worker_send(w, out, WORKER_TO_NEXT, &f, err);
+}
+
+/* Answers n <= WORKER_HEAD_ROWS wants whose normed rows lie in a->h. */
 static yl_status send_answers(worker *w, outbox *out, uint64_t id, bool more, const frame_want *wants, frame_answer *answers,
                               int32_t *faults, uint32_t n, yl_error *err)
 {
@@ -149,9 +178,7 @@ static yl_status send_answers(worker *w, outbox *out, uint64_t id, bool more, co
     for (uint32_t i = 0; i < n; i++)
         write_answer(w, &answers[i], &wants[i], a->h + (size_t)i * hp->n_embd, a->logits + (size_t)i * hp->n_vocab, faults[i],
                      &room);
-    frame f = {.kind = FRAME_RESULT, .epoch = w->epoch};
-    f.result = (frame_result){.id = id, .more = more, .n_answers = n, .answers = answers};
-    return worker_send(w, out, WORKER_TO_NEXT, &f, err);
+    return send_result(w, out, id, more, answers, n, err);
 }
 
 /* Remembers a normed row of a sequence for LOGITS: the last WORKER_KEPT_ROWS that were wanted. */
@@ -173,8 +200,7 @@ static uint32_t count_answers(const worker *w, uint32_t first)
     size_t bytes = 0;
     uint32_t n = 0;
     while (n < WORKER_HEAD_ROWS && first + n < f->n_wants) {
-        const frame_want *want = &f->wants[first + n];
-        bytes += want->kind == FRAME_WANT_ALL ? 4 * (size_t)hp->n_vocab : 8 * (size_t)want->top + want->listed.n_bytes;
+        bytes += answer_size(hp, &f->wants[first + n]);
         if (n && bytes > FRAME_RESULT_BYTES) break;
         n++;
     }

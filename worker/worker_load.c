@@ -87,8 +87,8 @@ static yl_status take_buffers(worker *w, const frame_assign *f, yl_error *err)
 {
     assignment *a = &w->a;
     size_t top_bytes = (size_t)FRAME_MAX_TOP * 8 + (size_t)FRAME_MAX_LISTED * 4;
-    size_t row_bytes = (size_t)f->hp.n_vocab * 4;
-    /* One RESULT: up to WORKER_HEAD_ROWS answers of candidates, or of all logits. */
+    size_t row_bytes = (size_t)(f->hp.n_vocab > f->hp.n_embd ? f->hp.n_vocab : f->hp.n_embd) * 4;
+    /* What send_answers writes at a time: candidates of WORKER_HEAD_ROWS rows, or whole rows of logits. */
     a->answer_capacity = WORKER_HEAD_ROWS * (top_bytes > row_bytes ? top_bytes : row_bytes);
     buffer_plan plan[N_BUFFERS];
     plan_buffers(a, &f->hp, f->range.has_head, plan);

@@ -45,7 +45,8 @@ typedef struct kv_head {
 typedef struct kernels {
     const char *isa; /* as in --isa: "scalar", ... */
 
-    /* Quantizes n values in blocks of `block` (32 or 256; n a multiple): q [n] int8 in [-127, 127], d [n / block]. N2. */
+    /* Quantizes n values in blocks of `block` (32 or 256; n a multiple): q [n] int8 in [-127, 127], d [n / block]. A
+     * block with a value that is not finite gets a d that is not, so that every result made from it is not. N2. */
     void (*quantize)(int8_t *q, float *d, const float *x, size_t n, size_t block);
 
     /* y[i * y_stride + r] = w row r . x row i, for r in [row_begin, row_end) and every row i of x. w->n_cols == x->n_cols, and x
@@ -65,7 +66,7 @@ typedef struct kernels {
     /* y = y + x, each [n]. */
     void (*add)(float *y, const float *x, size_t n);
 
-    /* Attention of n_q query heads that share one KV head, at one position: all positions [0, n_pos) are attended. N11.
+    /* Attention of n_q query heads that share one KV head, at one position: all positions [0, n_pos) are attended, n_pos >= 1. N11.
      * q, out: [n_q, n_embd_head]; scale: 1 / sqrt(n_embd_head); scores: scratch of at least n_q * (n_pos rounded up to 16) floats. */
     void (*attention)(float *out, const float *q, size_t n_q, const kv_head *kv, size_t n_pos, size_t n_embd_head, float scale,
                       float *scores);

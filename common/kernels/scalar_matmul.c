@@ -229,8 +229,8 @@ typedef struct row_task {
 
 typedef void unpack_block(unpacked *u, const uint8_t *block);
 
-/* What is constant for a format comes as arguments, and a copy is compiled for each: loops of fixed length are four times as fast.
- */
+/* What is constant for a format comes as arguments, and a copy is compiled for each: loops of fixed length are up to four times as
+ * fast. */
 static inline __attribute__((always_inline)) void row_times(const row_task *t, size_t block_elems, size_t block_bytes,
                                                             unpack_block *unpack, int has_min)
 {

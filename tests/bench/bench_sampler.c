@@ -2,7 +2,8 @@
  * that was not enough.
  *
  * Sampling from all logits is one walk over them (the heap's comparison bounds it), from candidates it is a few dozen exps. Rows
- * are synthetic: Zipf with exponents from 1 to 2.5 and noise, as next words are; more often not enough than real ones, if anything. */
+ * are synthetic: Zipf with exponents from 1 to 2.5 and noise, as next words are; more often not enough than real ones, if anything.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -76,8 +77,8 @@ static void run(const bench_case *c, const int32_t *history, float *row, sampler
     needs /= N_ROWS;
     from_few = n_asked ? from_few / n_asked : 0;
     double more = n_asked ? 100.0 * n_more / n_asked : 100;
-    printf("%-34s asks %4u + %-4zu  needs %7.1f us  all %8.1f us (worst %8.1f)  candidates %7.1f us  not enough %5.1f %%\n", c->name,
-           (unsigned)request.n_top, request.n_listed, needs, from_all, worst, from_few, more);
+    printf("%-34s asks %4u + %-4zu  needs %7.1f us  all %8.1f us (worst %8.1f)  candidates %7.1f us  not enough %5.1f %%\n",
+           c->name, (unsigned)request.n_top, request.n_listed, needs, from_all, worst, from_few, more);
     printf("{\"bench\":\"sampler\",\"case\":\"%s\",\"n_vocab\":%d,\"n_top\":%u,\"n_listed\":%zu,\"needs_us\":%.2f,\"all_us\":%.2f,"
            "\"all_worst_us\":%.2f,\"candidates_us\":%.2f,\"more_percent\":%.2f}\n",
            c->name, N_VOCAB, (unsigned)request.n_top, request.n_listed, needs, from_all, worst, from_few, more);

@@ -1,11 +1,12 @@
 // tokenizers.mjs: our tokenizer against others, on thousands of texts.
 //
-//     node tokenizers.mjs TOKENIZE_LINES [--modules DIR] [--texts N] [--seed N] [--show N]
+//     node tokenizers.mjs TOKENIZE_LINES [--modules DIR] [--texts N] [--seed N] [--show N] [--pre NAME,NAME] [--all]
 //
 // TOKENIZE_LINES is the built program of tests/tools/tokenize_lines.c. DIR is a node_modules folder with node-llama-cpp,
-// @node-llama-cpp/linux-x64, llama3-tokenizer-js and llama-tokenizer-js; without it node looks where it always does. Exit code 0: no
-// difference that is not explained below; 1: differences; 77: a package is missing (skipped). Nothing is downloaded. Vocabulary files
-// go to a temporary folder and are removed.
+// @node-llama-cpp/linux-x64, llama3-tokenizer-js and llama-tokenizer-js; without it node looks where it always does. --pre: only these
+// pre-tokenizers besides Llama 3's. --all: every name that a pre-tokenizer has, and every character of Unicode between others, under
+// one name of each family (an hour). Exit code 0: no difference that is not explained below; 1: differences; 77: a package is missing
+// (skipped). Nothing is downloaded. Vocabulary files go to a temporary folder and are removed.
 //
 // Who is compared with whom:
 //   - Llama 3's vocabulary: llama.cpp (with and without parsing special tokens), llama3-tokenizer-js; every single token's bytes too;
@@ -22,7 +23,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { importPackage, llama2Entries, llama3Entries, writeGguf } from "../tools/vocab_gguf.mjs";
-import { SPECIALS, texts } from "./texts.mjs";
+import { generator, SPECIALS, texts } from "./texts.mjs";
 
 function option(name, fallback) {
     const i = process.argv.indexOf(name);
@@ -35,14 +36,14 @@ const nTexts = Number(option("--texts", 3000));
 const seed = Number(option("--seed", 1));
 const nShown = Number(option("--show", 3));
 if (!program || program.startsWith("--")) {
-    console.error("usage: node tokenizers.mjs TOKENIZE_LINES [--modules DIR] [--texts N] [--seed N] [--show N]");
+    console.error("usage: node tokenizers.mjs TOKENIZE_LINES [--modules DIR] [--texts N] [--seed N] [--show N] [--pre NAMES] [--all]");
     process.exit(2);
 }
 
 let llama, llama3, llama2;
 try {
     const { getLlama } = await importPackage("node-llama-cpp", modules);
-    llama = await getLlama({ gpu: false, build: "never", skipDownload: true, maxThreads: 1, logLevel: "error" });
+    llama = await getLlama({ gpu: false, build: "never", skipDownload: true, maxThreads: 1, logLevel: "disabled" });
     llama3 = (await importPackage("llama3-tokenizer-js", modules)).default;
     llama2 = (await importPackage("llama-tokenizer-js", modules)).default;
 } catch (e) {
@@ -53,7 +54,6 @@ try {
 const folder = mkdtempSync(join(tmpdir(), "yllama-tokenizers-"));
 let nCompared = 0;
 let nDifferent = 0;
-const runs = [];
 
 function ours(file, list, ...flags) {
     const parts = [];
@@ -74,7 +74,6 @@ function compare(what, list, mine, theirs) {
     }
     nCompared += list.length;
     nDifferent += n;
-    runs.push({ what, texts: list.length, different: n });
     console.log(`${what}: ${list.length} texts, ${n} different`);
 }
 
@@ -98,7 +97,8 @@ function compareRoles(what, file, model, nVocab) {
     for (let id = 0; id < nVocab; id++) if (model.isEogToken(id)) ends.push(id);
     const none = (id) => id ?? -1;
     const theirs = `bos ${none(t.bos)} eos ${none(t.eos)} eot ${none(t.eot)} newline ${none(t.nl)} adds_bos ${Number(t.shouldPrependBosToken)} ends ${ids(ends)}`;
-    const mine = ours(file, [], "--info")[0].replace(/ eom -?\d+/, "").replace(/ adds_eos \d/, "");
+    // node-llama-cpp does not tell the end-of-message token, nor a BOS that is no control token (11 is what GPT-2 models fall back to).
+    const mine = ours(file, [], "--info")[0].replace(/ eom -?\d+/, "").replace(/ adds_eos \d/, "").replace(/^bos 11 /, "bos -1 ");
     compare(`${what}, roles`, ["roles"], [mine], [theirs]);
 }
 
@@ -119,12 +119,44 @@ await withModel("llama-3", llama3Entries(llama3), async (file, model) => {
     compareRoles("llama-bpe", file, model, 128256);
 });
 
-const pres = option("--pre", "default,smollm,gpt-2,qwen2,tekken,gpt-4o,qwen35,falcon,deepseek-llm,deepseek-coder,bloom,viking,bailingmoe,seed-coder,minicpm5,smaug-bpe,glm4,falcon3,command-r,stablelm2,olmo").split(",");
+// A family is the names that stand for the same expressions; what llama.cpp makes of each name may differ in other ways.
+const families = [
+    ["default"], ["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
+    ["gpt-2", "phi-2", "mpt", "olmo", "jais", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de", "gigachat", "a.x-4.0", "mellum", "exaone4", "trillion", "granite-docling"],
+    ["qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan", "solar-open", "grok-2", "kormo"], ["qwen35"], ["tekken"],
+    ["gpt-4o", "llama4", "kanana2", "minimax-m2"], ["falcon"], ["deepseek-llm"], ["deepseek-coder"], ["bloom", "gpt3-finnish", "poro-chat"], ["viking"],
+    ["bailingmoe"], ["seed-coder"], ["minicpm5"], ["llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "dbrx", "smaug-bpe", "glm4", "chatglm-bpe"],
+];
+const all = process.argv.includes("--all");
+const asked = option("--pre")?.split(",");
+const pres = asked ?? families.flatMap((names) => (all ? names : names.slice(0, 1)));
+
+// Every character between others of all kinds, 48 to a text.
+function everyCharacter() {
+    const out = [];
+    let text = "";
+    for (let c = 0; c < 0x110000; c++) {
+        if (c >= 0xd800 && c < 0xe000) continue;
+        const s = String.fromCodePoint(c);
+        text += `a${s}b ${s}1 .${s}. ${s}${s}A`;
+        if (c % 48 === 47) {
+            out.push(text);
+            text = "";
+        }
+    }
+    return out;
+}
+
 for (const pre of pres) {
-    const changes = [["tokenizer.ggml.pre", "string", pre], ["tokenizer.ggml.eot_token_id", "u32", undefined], ["tokenizer.ggml.bos_token_id", "u32", undefined]];
-    if (pre === "tekken" || pre === "falcon3") changes.pop();
+    const changes = [["tokenizer.ggml.pre", "string", pre], ["tokenizer.ggml.eot_token_id", "u32", undefined]];
+    // Where a text begins with BOS by default, token 11 would be a surprise.
+    if (!/^(llama|falcon|pixtral|midm|lfm2|tekken)/.test(pre)) changes.push(["tokenizer.ggml.bos_token_id", "u32", undefined]);
     await withModel("other-pre", llama3Entries(llama3, changes), async (file, model) => {
         compare(`${pre}, llama.cpp`, list, ours(file, list), list.map((s) => ids(model.tokenize(s, false))));
+        compareRoles(pre, file, model, 128256);
+        if (!all || !families.some((names) => names[0] === pre)) return;
+        const every = everyCharacter();
+        compare(`${pre}, every character, llama.cpp`, every, ours(file, every), every.map((s) => ids(model.tokenize(s, false))));
     });
 }
 
@@ -132,8 +164,13 @@ for (const pre of pres) {
 const userDefined = ["abc", "bcde", "cd", "  ", "    ", "\n\n", "\n\n\n", "hello", "llo W", "é", " <|", "ab", "bc"];
 const withUserDefined = [...llama3.vocabById];
 userDefined.forEach((text, i) => (withUserDefined[128100 + i] = text));
+const g = generator(seed);
 const overlapping = [...list];
-for (let i = 0; i < 500; i++) overlapping.push(texts(seed + i, 0).length ? [...userDefined, ...SPECIALS].sort((a, b) => ((a.length * 7919 + i * 31) % 13) - ((b.length * 104729 + i * 17) % 13)).slice(0, 6).join(i % 2 ? "" : " ") : "");
+for (let i = 0; i < 1000; i++) {
+    let text = "";
+    for (let n = 1 + g.below(12); n > 0; n--) text += g.pick(g.chance(70) ? userDefined : SPECIALS) + g.pick(["", "", "", " ", "\n", "e", "W"]);
+    overlapping.push(text);
+}
 await withModel(
     "user-defined",
     llama3Entries(llama3, [

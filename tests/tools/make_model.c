@@ -24,6 +24,7 @@ static const char usage[] =
     "  --tied              the output matrix is the token embedding\n"
     "  --untied            it is not, whatever the shape says\n"
     "  --biases            with a bias behind every matrix of a layer\n"
+    "  --logit-spread X    standard deviation of the logits, about (default 2.5)\n"
     "  --seed N            (default 1)\n"
     "  --split N           write N files FILE-00001-of-0000N.gguf ...\n"
     "  --alignment N       of tensors in the file (default 32)\n";
@@ -52,6 +53,7 @@ typedef enum option_id {
     OPT_TIED,
     OPT_UNTIED,
     OPT_BIASES,
+    OPT_LOGIT_SPREAD,
     OPT_SEED,
     OPT_SPLIT,
     OPT_ALIGNMENT,
@@ -82,6 +84,7 @@ static const struct option options[] = {
     {"tied", no_argument, NULL, OPT_TIED},
     {"untied", no_argument, NULL, OPT_UNTIED},
     {"biases", no_argument, NULL, OPT_BIASES},
+    {"logit-spread", required_argument, NULL, OPT_LOGIT_SPREAD},
     {"seed", required_argument, NULL, OPT_SEED},
     {"split", required_argument, NULL, OPT_SPLIT},
     {"alignment", required_argument, NULL, OPT_ALIGNMENT},
@@ -159,6 +162,7 @@ static void apply(model_spec *spec, arguments *args, int id)
     case OPT_TIED: hp->tied_embeddings = true; break;
     case OPT_UNTIED: hp->tied_embeddings = false; break;
     case OPT_BIASES: spec->biases = true; break;
+    case OPT_LOGIT_SPREAD: spec->logit_spread = (float)number(optarg); break;
     case OPT_SEED: spec->seed = whole_number(optarg); break;
     case OPT_SPLIT: spec->n_parts = count(optarg); break;
     case OPT_ALIGNMENT: spec->alignment = count(optarg); break;

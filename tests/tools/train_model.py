@@ -1,5 +1,22 @@
 #!/usr/bin/python3
-"""Trains the small Llama model that this repository ships.
+"""Trains the small Llama model that this repository ships, deploy/local/model/kingjames.gguf.
+
+    /usr/bin/python3 tests/tools/train_model.py --out X.gguf --minutes 80
+    /usr/bin/python3 tests/tools/train_model.py --out X.gguf --steps 20 --work /tmp/smoke      (does it still run?)
+
+Needs of Debian 12: python3-torch, libopenblas0-pthread, bible-kjv-text, and gzip. Debian's own Python must run it.
+
+The idea: a language model small enough to lie in a repository (Q8_0, less than 4,000,000 bytes), yet with all the parts
+of its big relatives: Llama's architecture with grouped-query attention, Llama 3's kind of tokenizer, tied embeddings.
+There is one text, the King James Bible: 1.2 million tokens, read many times over, so dropout and weight decay
+matter. train_text.py lays the text out, train_tokenizer.py makes its tokens, train_gguf.py writes the file.
+
+Every row of a batch begins with begin-of-text at some verse, as a prompt does; rows grow longer as training goes on,
+since short ones cost less. Every twentieth chapter is held out and only measured on. The schedule goes by wall time,
+--minutes; a checkpoint is written to --work every two minutes, and the same command goes on from it. All draws have a
+fixed seed, but how many steps fit into the time depends on the machine, and with it the exact weights.
+
+MEASURED
 """
 
 import argparse

@@ -1,7 +1,6 @@
 /* test_frames.c: what goes in comes out, and what is not a frame is refused.
  *
  * Each frame is decoded from a heap block of its exact size, so that AddressSanitizer sees one byte too far. */
-#define _GNU_SOURCE /* memmem */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -105,7 +105,7 @@ static void add_every_type(gguf_writer *w)
     static const char *const strings[] = {"eins", "", "drei"};
     static const float floats[] = {1.5f, -2.25f};
     static const int32_t ints[] = {-1, 0, 2147483647};
-    static const uint64_t wide[] = {1, 2, 3};
+    static const uint64_t wide[] = {1, 2, 3}, too_wide[] = {1, 1ull << 31};
     static const uint8_t flags[] = {1, 0};
     gguf_writer_u8(w, "u8", 200);
     gguf_writer_i8(w, "i8", -100);
@@ -128,6 +128,7 @@ static void add_every_type(gguf_writer *w)
     gguf_writer_numbers(w, "no floats", GGUF_F32, NULL, 0);
     gguf_writer_numbers(w, "ints", GGUF_I32, ints, 3);
     gguf_writer_numbers(w, "wide", GGUF_U64, wide, 3);
+    gguf_writer_numbers(w, "too wide", GGUF_U64, too_wide, 2);
     gguf_writer_numbers(w, "flags", GGUF_BOOL, flags, 2);
 }
 
@@ -146,7 +147,7 @@ static void a_file_is_read_as_it_was_written(void **state)
     assert_int_equal(gguf_version(g), 3);
     assert_int_equal(gguf_n_parts(g), 1);
     assert_int_equal(gguf_file_bytes(g), f.n);
-    assert_int_equal(gguf_n_kv(g), 22);
+    assert_int_equal(gguf_n_kv(g), 23);
     assert_int_equal(gguf_n_tensors(g), 2);
     const gguf_tensor *first = gguf_find_tensor(g, "first"), *second = gguf_find_tensor(g, "second");
     assert_ptr_equal(gguf_tensor_at(g, 0), first);
@@ -299,6 +300,9 @@ static void arrays_are_copied_out(void **state)
     assert_int_equal(gguf_get_i32s(g, "wide", &ints, &n, &err), YL_OK);
     assert_int_equal(ints[2], 3);
     free(ints);
+    assert_int_equal(gguf_get_i32s(g, "too wide", &ints, &n, &err), YL_EFORMAT);
+    assert_string_equal(err.msg, "element 1 of key 'too wide' does not fit 32 bits");
+    assert_null(ints);
     assert_int_equal(gguf_get_i32s(g, "floats", &ints, &n, &err), YL_EFORMAT);
     assert_int_equal(gguf_get_i32s(g, "flags", &ints, &n, &err), YL_EFORMAT);
     assert_int_equal(gguf_get_f32s(g, "ints", &floats, &n, &err), YL_EFORMAT);
@@ -400,7 +404,8 @@ static void one_wrong_byte_never_leads_outside_the_file(void **state)
 static void counts_that_no_file_can_hold_are_refused_before_they_cost_memory(void **state)
 {
     (void)state;
-    static const uint64_t counts[] = {1 << 20, 1ull << 32, 1ull << 60, UINT64_MAX};
+    static const uint64_t counts[] = {100, 1 << 20, 1ull << 32, 1ull << 60,
+                                      UINT64_MAX}; /* 100: the bytes that are left / 8 and more */
     for (size_t i = 0; i < 4; i++) {
         image f = make(add_every_type, add_two_tensors, TWO_TENSORS_BYTES);
         memcpy(f.bytes + 8, &counts[i], 8);
@@ -421,6 +426,20 @@ static void counts_that_no_file_can_hold_are_refused_before_they_cost_memory(voi
         set_u64_behind(&f, "strings", 16, counts[i]);
         refused(&f, YL_EFORMAT, "string 0 of key 'strings'");
     }
+}
+
+/* As many keys as bytes are left: each would need fourteen. */
+static void a_count_is_held_against_the_smallest_thing_counted(void **state)
+{
+    (void)state;
+    image f = make(add_every_type, NULL, 0);
+    uint64_t n = f.n - 24;
+    memcpy(f.bytes + 16, &n, 8);
+    refused(&f, YL_EFORMAT, "keys, more than its");
+    f = make(NULL, add_two_tensors, TWO_TENSORS_BYTES);
+    n = f.n - 24;
+    memcpy(f.bytes + 8, &n, 8);
+    refused(&f, YL_EFORMAT, "tensors, more than its");
 }
 
 static void other_files_are_told_by_what_they_are(void **state)
@@ -485,6 +504,7 @@ static void tensors_without_a_sensible_shape_are_refused(void **state)
         {256, 0, "tensor 'weights' has no elements"},
         {255, 2, "not a multiple of Q4_K's block of 256"},
         {256, UINT64_MAX, "more elements than 63 bits can count"},
+        {256, 1ull << 55, "more elements than 63 bits can count"}, /* 2^63, in fewer bytes */
         {1ull << 60, 16, "more elements than 63 bits can count"},
         {1ull << 63, 2, "more elements than 63 bits can count"},
         {256, 1ull << 40, "tensor 'weights' ends at byte"},
@@ -899,6 +919,7 @@ int main(void)
         cmocka_unit_test(a_file_that_was_cut_short_is_refused_wherever_it_ends),
         cmocka_unit_test(one_wrong_byte_never_leads_outside_the_file),
         cmocka_unit_test(counts_that_no_file_can_hold_are_refused_before_they_cost_memory),
+        cmocka_unit_test(a_count_is_held_against_the_smallest_thing_counted),
         cmocka_unit_test(other_files_are_told_by_what_they_are),
         cmocka_unit_test(tensor_types_that_cannot_be_computed_are_named_with_a_way_out),
         cmocka_unit_test(tensors_without_a_sensible_shape_are_refused),

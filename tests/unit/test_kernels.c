@@ -1,7 +1,7 @@
 /* test_kernels.c: matmul and quantize of each table against the contract written down a second time (contract.h), to the bit.
  *
- * Inputs lie in blocks of their exact size, at odd addresses where the contract allows any, and
- * must be unchanged afterwards; outputs lie between canaries. */
+ * Inputs lie in blocks of their exact size, at odd addresses where any is allowed, and must be unchanged afterwards; outputs lie
+ * between marks. */
 #include <math.h>
 #include <stdbool.h>
 
@@ -205,6 +205,25 @@ static void matmul_of_many_activation_rows_gives_the_contracts_bits(void **state
     }
 }
 
+/* The same with weight rows in two parts, whose results lie beside each other. */
+static void matmul_of_many_activation_rows_in_parts_gives_the_bits_of_the_whole(void **state)
+{
+    (void)state;
+    enum { ROWS = 20, N_X = 67, SPLIT = 7 };
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t t = 0; t < N_TYPES; t++) {
+            problem p = problem_new(all_types[t], ROWS, 256, N_X, FILL_RANDOM);
+            float *y = marked_floats(N_X * ROWS);
+            table->matmul(y, ROWS, &p.w, &p.x, SPLIT, ROWS);
+            table->matmul(y, ROWS, &p.w, &p.x, 0, SPLIT);
+            assert_same_bits(table->isa, quant_traits_of(all_types[t])->name, 256, p.expected, y, N_X * ROWS);
+            free_marked(y, N_X * ROWS);
+            problem_free(&p);
+        }
+    }
+}
+
 /* Rows of weights split as threads split them, activation rows one by one, results in a wider matrix: the same bits, and nothing
  * else is written. */
 static void matmul_in_parts_gives_the_bits_of_the_whole(void **state)
@@ -276,23 +295,51 @@ static void check_quantize(const kernels *table, const float *x, size_t n, size_
     free(q);
 }
 
+/* Values that lie within a bit or two of halfway between integers: the last bit of 127 / amax decides. */
+static void random_near_ties(float *x, size_t n, size_t block)
+{
+    for (size_t i = 0; i < n; i += block) {
+        float amax = 1 + fabsf(random_float());
+        for (size_t k = 1; k < block; k++) x[i + k] = amax * (((float)(random_bits() % 126) + 0.5f) / 127.0f);
+        x[i] = amax;
+    }
+}
+
 static void quantize_gives_the_contracts_bits(void **state)
 {
     (void)state;
+    enum { N = 1 << 14 };
+    float *x = new_floats(N);
     const kernels *table;
     for (size_t i = 0; (table = next_table(&i));) {
-        for (size_t n = 256; n <= 2048; n += 256) {
-            float *x = new_floats(n);
-            check_quantize(table, x, n, 32);
-            check_quantize(table, x, n, 256);
-            for (size_t k = 0; k < n; k++) x[k] = ldexpf(random_float(), (int)(random_bits() % 240) - 130);
-            check_quantize(table, x, n, 32);
-            for (size_t k = 0; k < n; k++) x[k] = (float)((int)(random_bits() % 509) - 254) / 2; /* many ties at ... .5 */
-            x[0] = 127;
-            check_quantize(table, x, n, 256);
-            memset(x, 0, n * sizeof *x);
-            check_quantize(table, x, n, 32);
-            free(x);
+        random_floats(x, N);
+        check_quantize(table, x, N, 32);
+        check_quantize(table, x, N, 256);
+        for (size_t k = 0; k < N; k++) x[k] = ldexpf(random_float(), (int)(random_bits() % 240) - 130);
+        check_quantize(table, x, N, 32);
+        random_near_ties(x, N, 256);
+        check_quantize(table, x, N, 256);
+        for (size_t k = 0; k < N; k++) x[k] = k % 256 ? (float)((int)(random_bits() % 509) - 254) / 2 : 127; /* ties: to even */
+        check_quantize(table, x, N, 256);
+        for (size_t n = 32; n <= 1024; n += 32) check_quantize(table, x, n, 32);
+    }
+    free(x);
+}
+
+/* Blocks around the smallest magnitude that is not taken for zero. */
+static void quantize_of_the_smallest_values_gives_the_contracts_bits(void **state)
+{
+    (void)state;
+    static const float largest[] = {0, 0x1p-149f, 0x1.fffffep-101f, 0x1p-100f, 0x1.000002p-100f, 0x1p-99f};
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t n = 0; n < sizeof largest / sizeof largest[0]; n++) {
+            for (size_t block = 32; block <= 256; block += 224) {
+                float x[256] = {0};
+                x[3] = -largest[n];
+                x[31] = largest[n] / 2;
+                check_quantize(table, x, block, block);
+            }
         }
     }
 }
@@ -323,9 +370,11 @@ int main(void)
         cmocka_unit_test(matmul_gives_the_contracts_bits),
         cmocka_unit_test(matmul_of_extreme_values_gives_the_contracts_bits),
         cmocka_unit_test(matmul_of_many_activation_rows_gives_the_contracts_bits),
+        cmocka_unit_test(matmul_of_many_activation_rows_in_parts_gives_the_bits_of_the_whole),
         cmocka_unit_test(matmul_in_parts_gives_the_bits_of_the_whole),
         cmocka_unit_test(matmul_is_close_to_the_exact_product),
         cmocka_unit_test(quantize_gives_the_contracts_bits),
+        cmocka_unit_test(quantize_of_the_smallest_values_gives_the_contracts_bits),
         cmocka_unit_test(quantize_keeps_what_is_not_finite),
     };
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);

@@ -52,7 +52,8 @@ static void row_of(float *row, const double *percent, uint32_t n)
     for (uint32_t i = 0; i < n; i++) row[i] = percent[i] > 0 ? (float)(log(percent[i] / 100) + 5) : -INFINITY;
 }
 
-/* Draws N_DRAWS times; every token must come as often as expected (within 5 standard deviations) and be told with that probability. */
+/* Draws N_DRAWS times; every token must come as often as expected (within 5 standard deviations) and be told with that probability.
+ */
 static void assert_outcome(sampler *s, const float *row, uint32_t n_vocab, outcome expected)
 {
     size_t seen[MOST_TOKENS] = {0};
@@ -414,7 +415,8 @@ static void dry_repetitions_end_at_breakers(void **state)
     assert_true(dry_breakers_init(&b, sequences, lens, 1));
     assert_repetitions(text, 11, 2, &b, (uint32_t[]){0, 0, 0, 0, 0, 2}, 6);
     assert_repetitions(text, 11, 3, &b, (uint32_t[]){0, 0, 0, 0, 0, 0}, 6);
-    assert_repetitions(text, 8, 2, &b, (uint32_t[]){0, 0, 0, 0, 0, 0}, 6); /* 0 1 again: 2 would follow, and it is a breaker itself */
+    assert_repetitions(text, 8, 2, &b, (uint32_t[]){0, 0, 0, 0, 0, 0},
+                       6); /* 0 1 again: 2 would follow, and it is a breaker itself */
     dry_breakers_free(&b);
     assert_true(dry_breakers_init(&b, sequences + 1, lens + 1, 1)); /* 0 1 as a sequence */
     assert_repetitions(text, 11, 2, &b, (uint32_t[]){0, 0, 0, 0, 0, 3}, 6);
@@ -469,6 +471,8 @@ static void mirostat_2_cuts_by_surprise_and_learns(void **state)
     assert_int_equal(sampler_accept(s, token, true, NULL), YL_OK); /* sampled by somebody else */
     token = sample_one(s, row, 4, 1);
     assert_int_equal(sampler_accept(s, token, false, NULL), YL_OK);
+    token = sample_one(s, row, 4, 2);
+    assert_int_equal(sampler_accept(s, 1 - token, true, NULL), YL_OK);
     assert_true(s->mu == mu);
     s->mu = -3; /* nothing is that unsurprising: the first stays */
     assert_outcome(s, row, 4, (outcome){{100}});

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,8 @@ static void assert_same(sampled from_few, sampled from_all, int round, size_t n_
 }
 
 /* Returns whether n_top candidates were enough. */
-static bool try_candidates(sampler *s, uint32_t n_vocab, const sampler_request *request, uint64_t index, sampled from_all, int round)
+static bool try_candidates(sampler *s, uint32_t n_vocab, const sampler_request *request, uint64_t index, sampled from_all,
+                           int round)
 {
     sampler_logits l;
     answer_request(&l, row, n_vocab, request, top, listed);
@@ -82,7 +84,7 @@ static void candidates_never_disagree_with_all_logits(void **state)
     (void)state;
     const uint32_t sizes[] = {1, 3, 30, 200, 3000, MOST_VOCAB};
     size_t n_asked = 0, n_more = 0, n_all = 0, n_tries = 0, n_enough = 0;
-    for (int round = 0; round < 4000; round++) {
+    for (int round = 0; round < 2500; round++) {
         prng r = prng_stream(4, (uint64_t)round, 0);
         uint32_t n_vocab = sizes[prng_int(&r, 0, round % 20 ? 5 : 6)];
         random_settings set;
@@ -208,6 +210,49 @@ static void a_missing_listed_token_is_more_and_a_spare_one_does_no_harm(void **s
     sampler_free(s);
 }
 
+/* Row 0, -1, -2 ... without its rest, as n_top candidates. */
+static sampled sample_slope(const sampler_settings *set, uint32_t n_vocab, uint32_t n_finite, uint32_t n_top)
+{
+    sampler *s;
+    assert_int_equal(sampler_new(&s, set, n_vocab, N_CTX, NULL), YL_OK);
+    for (uint32_t i = 0; i < n_vocab; i++) row[i] = i < n_finite ? -0.1f * (float)i : -INFINITY;
+    sampler_request request = {.n_top = n_top};
+    sampler_logits few;
+    answer_request(&few, row, n_vocab, &request, top, listed);
+    sampled got = sample(s, &few, 0);
+    assert_int_equal(got.status, YL_OK);
+    sampler_free(s);
+    return got;
+}
+
+/* Greedy needs only the first of what XTC leaves, but XTC has to see where the likely ones end. */
+static void xtc_waits_for_the_end_of_the_likely(void **state)
+{
+    (void)state;
+    sampler_settings set = sampler_default_settings();
+    set.temp = 0;
+    set.xtc_probability = 1;
+    set.xtc_threshold = 0.05f; /* 0.095 * exp(-0.1 i): seven are likely, token 6 stays first */
+    set.top_k = 0;
+    set.top_p = 1;
+    set.min_p = 0;
+    assert_int_equal(sample_slope(&set, 1000, 1000, 6).verdict, SAMPLER_MORE);
+    assert_int_equal(sample_slope(&set, 1000, 1000, 8).token, 6);
+    set.min_keep = 20; /* whether so many are left */
+    assert_int_equal(sample_slope(&set, 1000, 1000, 8).verdict, SAMPLER_MORE);
+    assert_int_equal(sample_slope(&set, 1000, 1000, 26).token, 6);
+    assert_int_equal(sample_slope(&set, 1000, 25, 26).token, 0);
+}
+
+/* Where the candidates end in -infinity nothing can follow. */
+static void a_candidate_that_is_never_ends_the_row(void **state)
+{
+    (void)state;
+    sampler_settings set = sampler_default_settings();
+    assert_int_equal(sample_slope(&set, 1000, 10, 10).verdict, SAMPLER_MORE);
+    assert_int_equal(sample_slope(&set, 1000, 10, 11).verdict, SAMPLER_ENOUGH);
+}
+
 /* Mirostat's mu and the history follow what was sampled, so one difference would show in all that comes after. */
 static void a_text_is_the_same_from_candidates_and_from_all_logits(void **state)
 {
@@ -241,14 +286,53 @@ static void a_text_is_the_same_from_candidates_and_from_all_logits(void **state)
     }
 }
 
+/* FNV-1a */
+static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t n)
+{
+    const unsigned char *b = bytes;
+    for (size_t i = 0; i < n; i++) hash = (hash ^ b[i]) * 0x100000001b3;
+    return hash;
+}
+
+/* The same bits with every compiler, on x86, ARM and wasm: no value here comes from the C library's mathematics. If a definition
+ * changes on purpose, the number changes. */
+static void every_machine_samples_the_same_bits(void **state)
+{
+    (void)state;
+    const uint32_t n_vocab = 2000;
+    uint64_t hash = 0xcbf29ce484222325;
+    for (int round = 0; round < 500; round++) {
+        prng r = prng_stream(12, (uint64_t)round, 0);
+        random_settings set;
+        make_settings(&set, n_vocab, &r);
+        sampler *s;
+        assert_int_equal(sampler_new(&s, &set.s, n_vocab, N_CTX, NULL), YL_OK);
+        for (uint64_t index = 0; index < 3; index++) {
+            make_row(row, n_vocab, (row_shape)prng_int(&r, 0, N_ROW_SHAPES), &r);
+            sampler_logits all;
+            describe_row(&all, row, n_vocab);
+            sampled got = sample(s, &all, index);
+            assert_int_equal(got.status, YL_OK);
+            hash = hash_bytes(hash, &got.token, sizeof got.token);
+            hash = hash_bytes(hash, &got.probability, sizeof got.probability);
+            assert_int_equal(sampler_accept(s, got.token, true, NULL), YL_OK);
+        }
+        sampler_free(s);
+    }
+    if (hash != 0x905ccde7ad9cdb84) fail_msg("the hash is 0x%016llx", (unsigned long long)hash);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(candidates_never_disagree_with_all_logits),
         cmocka_unit_test(top_k_never_asks_again),
         cmocka_unit_test(a_banned_favourite_asks_for_all_logits),
+        cmocka_unit_test(xtc_waits_for_the_end_of_the_likely),
+        cmocka_unit_test(a_candidate_that_is_never_ends_the_row),
         cmocka_unit_test(a_text_is_the_same_from_candidates_and_from_all_logits),
         cmocka_unit_test(a_missing_listed_token_is_more_and_a_spare_one_does_no_harm),
+        cmocka_unit_test(every_machine_samples_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

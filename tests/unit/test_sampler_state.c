@@ -207,15 +207,24 @@ static void requests_are_as_small_as_the_settings_allow(void **state)
         int32_t top_k, mirostat;
         uint32_t n_top; /* 0: all */
     } cases[] = {
-        {0.8f, 0.95f, 0.05f, 1, -1, 0, 0, 40, 0, 40},      {0, 0.95f, 0.05f, 1, -1, 0, 0, 40, 0, 1},
-        {0, 0.95f, 0.05f, 1, 1, 0, 1, 0, 2, 1},            {0, 0.95f, 0.05f, 0.9f, -1, 0, 0, 40, 0, 40},
-        {0.8f, 0.95f, 0, 1, -1, 0, 0, 0, 0, 1024},         {0.8f, 1, 0.05f, 1, -1, 0.5f, 0.5f, 0, 0, 1024},
-        {1, 1, 0, 1, -1, 0, 0, 0, 0, 1024},                {0.8f, 1, 0, 1, -1, 0, 0, 0, 0, 0},
-        {1, 1, 0, 1, -1, 0, 0.5f, 0, 0, 0},                {1, 1, 0, 1, -1, 0.5f, 0, 0, 0, 0},
-        {0.8f, 0.95f, 0.05f, 0.9f, -1, 0, 0, 0, 0, 0},     {0.8f, 0.95f, 0.05f, 1, 1, 0, 0, 40, 0, 0},
-        {0.8f, 0.95f, 0.05f, 1, -1, 0, 0, 2000, 0, 0},     {0.8f, 1, 0.05f, 1, -1, 0, 0, 2000, 0, 1024},
-        {0.8f, 0.95f, 0.05f, 1, -1, 0, 0, 40, 1, 1024},    {0.8f, 0.95f, 0.05f, 1, -1, 0, 0, 40, 2, 0},
-        {1, 0.95f, 0.05f, 1, -1, 0, 0, 40, 2, 1024},       {0.8f, 0.95f, 0.05f, 1, -1, 1, 1, 1024, 0, 1024},
+        {0.8f, 0.95f, 0.05f, 1, -1, 0, 0, 40, 0, 40},
+        {0, 0.95f, 0.05f, 1, -1, 0, 0, 40, 0, 1},
+        {0, 0.95f, 0.05f, 1, 1, 0, 1, 0, 2, 1},
+        {0, 0.95f, 0.05f, 0.9f, -1, 0, 0, 40, 0, 40},
+        {0.8f, 0.95f, 0, 1, -1, 0, 0, 0, 0, 1024},
+        {0.8f, 1, 0.05f, 1, -1, 0.5f, 0.5f, 0, 0, 1024},
+        {1, 1, 0, 1, -1, 0, 0, 0, 0, 1024},
+        {0.8f, 1, 0, 1, -1, 0, 0, 0, 0, 0},
+        {1, 1, 0, 1, -1, 0, 0.5f, 0, 0, 0},
+        {1, 1, 0, 1, -1, 0.5f, 0, 0, 0, 0},
+        {0.8f, 0.95f, 0.05f, 0.9f, -1, 0, 0, 0, 0, 0},
+        {0.8f, 0.95f, 0.05f, 1, 1, 0, 0, 40, 0, 0},
+        {0.8f, 0.95f, 0.05f, 1, -1, 0, 0, 2000, 0, 0},
+        {0.8f, 1, 0.05f, 1, -1, 0, 0, 2000, 0, 1024},
+        {0.8f, 0.95f, 0.05f, 1, -1, 0, 0, 40, 1, 1024},
+        {0.8f, 0.95f, 0.05f, 1, -1, 0, 0, 40, 2, 0},
+        {1, 0.95f, 0.05f, 1, -1, 0, 0, 40, 2, 1024},
+        {0.8f, 0.95f, 0.05f, 1, -1, 1, 1, 1024, 0, 1024},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         sampler_settings set = good;
@@ -386,6 +395,7 @@ static void reset_is_as_new(void **state)
     make_row(row, N_VOCAB, ROW_ZIPF, &r);
     assert_int_equal(sampler_accept(s, sample_row(s, 0), true, NULL), YL_OK);
     sampler_reset(s);
+    assert_int_equal(s->past.counts.n_used, 0);
     for (uint64_t i = 0; i < 30; i++) {
         make_row(row, N_VOCAB, ROW_ZIPF, &r);
         int32_t token = sample_row(fresh, i);
@@ -405,8 +415,8 @@ typedef struct memory_use {
 
 static memory_use memory_of(const sampler *s)
 {
-    return (memory_use){{s->past.tokens, s->past.counts.tokens, s->past.counts.counts, s->adjustments, s->listed, s->dry_z, s->dry_hits.v,
-                         s->top.v, s->by_token.v, s->ranked.v, s->chosen.v, s->tmp.v}};
+    return (memory_use){{s->past.tokens, s->past.counts.tokens, s->past.counts.counts, s->adjustments, s->listed, s->dry_z,
+                         s->dry_hits.v, s->top.v, s->by_token.v, s->ranked.v, s->chosen.v, s->tmp.v}};
 }
 
 /* Once the windows are full, each block stays where it is. What is accepted repeats itself, so that as many tokens as can be are
@@ -461,8 +471,8 @@ static sampler_logits good_logits(void)
     listed[1] = (sampler_candidate){.token = 6, .logit = -3};
     listed[2] = (sampler_candidate){.token = 20, .logit = 8};
     listed[3] = (sampler_candidate){.token = N_VOCAB - 1, .logit = -INFINITY};
-    return (sampler_logits){
-        .n_vocab = N_VOCAB, .top = top, .n_top = 20, .listed = listed, .n_listed = 4, .max = 10, .sum_exp = 3.2f};
+    return (
+        sampler_logits){.n_vocab = N_VOCAB, .top = top, .n_top = 20, .listed = listed, .n_listed = 4, .max = 10, .sum_exp = 3.2f};
 }
 
 static void candidates_that_contradict_themselves_are_refused(void **state)

@@ -172,15 +172,13 @@ float contract_sum(const float *x, size_t n)
 
 void contract_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps)
 {
-    float *squares = malloc(n * sizeof *squares);
-    for (size_t i = 0; i < n; i++) squares[i] = x[i] * x[i];
-    float mean = contract_sum(squares, n) / (float)n;
+    for (size_t i = 0; i < n; i++) y[i] = x[i] * x[i];
+    float mean = contract_sum(y, n) / (float)n;
     float r = 1.0f / sqrtf(mean + eps);
     for (size_t i = 0; i < n; i++) {
         float scaled = x[i] * r;
         y[i] = scaled * w[i];
     }
-    free(squares);
 }
 
 void contract_attention(float *out, const float *q, const float *k, const float *v, size_t n_pos, size_t n_embd_head, float scale)

@@ -21,6 +21,7 @@ float contract_dot(quant_type type, const uint8_t *row, const float *x, const in
 
 /* N10: sum of n values. */
 float contract_sum(const float *x, size_t n);
+/* y is not x. */
 void contract_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps);
 
 /* N11: one head at one position. k, v: [n_pos, n_embd_head], as the cache's type holds them. */

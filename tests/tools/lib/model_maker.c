@@ -79,14 +79,14 @@ static yl_status list_tensors(tensor_list *list, const model_spec *spec, yl_erro
 }
 
 /* Standard deviation of a matrix's weights. 1 / sqrt(n_cols) keeps the length of a normed row. The output matrix gives logits of
- * 2.5; queries are longer, so that attention prefers some positions; an embedding that is not the output matrix too has length one
+ * the spread that was asked for; queries are longer, so that attention prefers some positions; an embedding that is not the output matrix too has length one
  * an element, so that the first layers do not forget the token at once. */
 static float deviation(const model_spec *spec, const made_tensor *t)
 {
     float even = (float)(1 / yl_pow((double)t->n_cols, 0.5));
     switch (t->role) {
-    case TENSOR_TOKEN_EMBD: return spec->hp.tied_embeddings ? 2.5f * even : 1;
-    case TENSOR_OUTPUT: return 2.5f * even;
+    case TENSOR_TOKEN_EMBD: return spec->hp.tied_embeddings ? spec->logit_spread * even : 1;
+    case TENSOR_OUTPUT: return spec->logit_spread * even;
     case TENSOR_ATTN_Q: return 2 * even;
     default: return even;
     }

@@ -21,6 +21,7 @@ model_spec model_spec_default(void)
                .rope_ext_factor = 1,
                .rope_beta_fast = 32,
                .rope_beta_slow = 1},
+        .logit_spread = 2.5f,
         .seed = 1,
         .n_parts = 1,
         .alignment = 32,

@@ -69,7 +69,8 @@ static long repetition_before(const reference_input *in, int32_t token)
     size_t n = window(s->dry_penalty_last_n, in), limit = 0;
     const int32_t *text = in->history + in->n_history - n;
     for (bool ended = false; limit < n && !ended;) {
-        for (size_t b = 0; b < s->n_dry_breakers; b++) ended |= ends_with(text, n - limit, s->dry_breakers[b], s->dry_breaker_lens[b]);
+        for (size_t b = 0; b < s->n_dry_breakers; b++)
+            ended |= ends_with(text, n - limit, s->dry_breakers[b], s->dry_breaker_lens[b]);
         if (!ended) limit++;
     }
     for (size_t b = 0; b < s->n_dry_breakers; b++) {

@@ -1,5 +1,5 @@
-/* dry_breakers.c: a walk over the vocabulary for each text. */
-#include "dry_breakers.h"
+/* sequence_breakers.c: a walk over the vocabulary for each text. */
+#include "sequence_breakers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,16 +10,17 @@ enum { MAX_TEXT_BYTES = 40, MAX_TAIL_TOKENS = 20 }; /* llama.cpp's limits */
 
 static const char *const default_texts[] = {"\n", ":", "\"", "*"};
 
-void dry_breakers_clear(dry_breakers *b)
+void sequence_breakers_clear(sequence_breakers *b)
 {
     free(b->sequences);
     free(b->lens);
     token_list_clear(&b->tokens);
-    *b = (dry_breakers){0};
+    *b = (sequence_breakers){0};
 }
 
 /* One sequence: a token, and the tokens of n_tail bytes of text. Sequences are found again by their lengths, since tokens move. */
-static yl_status add_sequence(dry_breakers *b, const tokenizer *t, token_id head, const char *tail, size_t n_tail, yl_error *err)
+static yl_status add_sequence(sequence_breakers *b, const tokenizer *t, token_id head, const char *tail, size_t n_tail,
+                              yl_error *err)
 {
     size_t *lens = realloc(b->lens, (b->n + 1) * sizeof *lens);
     if (!lens) return yl_fail(err, YL_ENOMEM, "no memory for sequence breakers");
@@ -33,7 +34,7 @@ static yl_status add_sequence(dry_breakers *b, const tokenizer *t, token_id head
     return YL_OK;
 }
 
-static yl_status add_token(dry_breakers *b, const tokenizer *t, token_id token, const char *text, size_t n_text, yl_error *err)
+static yl_status add_token(sequence_breakers *b, const tokenizer *t, token_id token, const char *text, size_t n_text, yl_error *err)
 {
     char piece[512];
     size_t n_piece = tokenizer_piece(t, token, true, piece, sizeof piece);
@@ -48,7 +49,7 @@ static yl_status add_token(dry_breakers *b, const tokenizer *t, token_id token, 
     return YL_OK;
 }
 
-static yl_status add_text(dry_breakers *b, const tokenizer *t, const char *text, bool escape, yl_error *err)
+static yl_status add_text(sequence_breakers *b, const tokenizer *t, const char *text, bool escape, yl_error *err)
 {
     char bytes[MAX_TEXT_BYTES];
     size_t n = strnlen(text, sizeof bytes);
@@ -61,7 +62,7 @@ static yl_status add_text(dry_breakers *b, const tokenizer *t, const char *text,
     return status;
 }
 
-static yl_status point_to_sequences(dry_breakers *b, yl_error *err)
+static yl_status point_to_sequences(sequence_breakers *b, yl_error *err)
 {
     if (b->n == 0) return YL_OK;
     b->sequences = malloc(b->n * sizeof *b->sequences);
@@ -74,9 +75,9 @@ static yl_status point_to_sequences(dry_breakers *b, yl_error *err)
     return YL_OK;
 }
 
-yl_status dry_breakers_find(dry_breakers *out, const tokenizer *t, const option_list *texts, bool escape, yl_error *err)
+yl_status sequence_breakers_find(sequence_breakers *out, const tokenizer *t, const option_list *texts, bool escape, yl_error *err)
 {
-    *out = (dry_breakers){0};
+    *out = (sequence_breakers){0};
     yl_status status = YL_OK;
     if (texts->items) {
         for (size_t i = 0; !status && i < texts->n; i++) status = add_text(out, t, texts->items[i], escape, err);
@@ -85,6 +86,6 @@ yl_status dry_breakers_find(dry_breakers *out, const tokenizer *t, const option_
             status = add_text(out, t, default_texts[i], false, err);
     }
     if (!status) status = point_to_sequences(out, err);
-    if (status) dry_breakers_clear(out);
+    if (status) sequence_breakers_clear(out);
     return status;
 }
