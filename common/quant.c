@@ -72,8 +72,6 @@ bool quant_row_bytes(uint32_t type, uint64_t n, uint64_t *out)
     return !__builtin_mul_overflow(n / t->block_elems, (uint64_t)t->block_bytes, out);
 }
 
-/* N1: moving the mantissa in place and multiplying by 2^112 sets the exponent right, subnormals included. Infinity and NaN have to
- * stay what they are, so that a result tells of a bad scale. */
 /* Drops n low bits of a number, to nearest, ties to even. n is 1 to 31. */
 static uint32_t shift_to_even(uint32_t x, unsigned n)
 {

@@ -63,7 +63,8 @@ void quant_dequantize_row(quant_type type, const void *row, float *y, size_t n);
 size_t quant_check_finite(quant_type type, const void *blocks, size_t n_blocks);
 
 /* f16 (IEEE binary16) to f32, exact, infinity and NaN included; f32 to f16, nearest even, subnormals kept, too large becomes
- * infinite. */
+ * infinite. Moving the mantissa in place and multiplying by 2^112 sets the exponent right, subnormals included (N1); infinity and
+ * NaN stay what they are, so that a result tells of a bad scale. */
 static inline float quant_f16_to_f32(uint16_t h)
 {
     uint32_t bits = (uint32_t)(h & 0x7fff) << 13;

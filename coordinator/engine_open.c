@@ -164,7 +164,7 @@ static yl_status start_worker(engine *e, uint32_t i, yl_error *err)
     snprintf(control, sizeof control, "ipc://%s/control", dir);
     snprintf(data, sizeof data, "ipc://%s/data-%u", dir, i);
     snprintf(threads, sizeof threads, "%u", o->n_threads);
-    snprintf(timeout, sizeof timeout, "%u", o->timeout_ms);
+    snprintf(timeout, sizeof timeout, "%.3f", o->timeout_ms / 1e3);
     const char *argv[N_ARGS] = {o->worker_program, "--connect", control, "--data",    data,    "--name",
                                 e->stages[i].name, "--threads", threads, "--timeout", timeout, "--once"};
     size_t n = 12;

@@ -43,16 +43,6 @@ static int run(const command *c, int argc, char **argv)
     return status ? fail(status, &err) : COMMAND_EXIT_OK;
 }
 
-static int help(const char *name)
-{
-    const command *c = name ? command_find(name) : NULL;
-    if (c)
-        command_print_help(stdout, c);
-    else
-        command_print_usage(name ? stderr : stdout);
-    return c || !name ? COMMAND_EXIT_OK : COMMAND_EXIT_USAGE;
-}
-
 static int unknown_command(const char *name)
 {
     const char *names[COMMAND_END];
@@ -63,6 +53,17 @@ static int unknown_command(const char *name)
     else
         fprintf(stderr, "yllama: '%s' is not a command: `yllama help` lists them\n", name);
     return COMMAND_EXIT_USAGE;
+}
+
+static int help(const char *name)
+{
+    const command *c = name ? command_find(name) : NULL;
+    if (name && !c) return unknown_command(name);
+    if (c)
+        command_print_help(stdout, c);
+    else
+        command_print_usage(stdout);
+    return COMMAND_EXIT_OK;
 }
 
 int main(int argc, char **argv)

@@ -3,8 +3,7 @@
  * forward_layer reads like the architecture: norm; queries, keys, values; turn, store, attend; project, add; norm; gate and up;
  * down, add. Rows are worked on in tiles of FORWARD_TILE_ROWS, so that scratch stays small and the weights are read once a tile.
  *
- * A step is a loop over one of three things. It may be cut between threads anywhere, because no step adds across what it loops
- * over.
+ * A step is a loop over one of three things. It may be cut between threads anywhere: no step adds across its loop.
  * - Rows: norm, RoPE, quantizing. Small; a lone row is done by the caller, since waking threads would cost more.
  * - Weight rows: the matmuls, where the time goes. What follows element by element (bias, SwiGLU, residual) is done in the same
  *   piece, while it is in the cache. So a decode step wakes the threads five times a layer.

@@ -28,7 +28,7 @@ static const char HELP[] =
     "      --memory MIB        memory that weights, KV cache and scratch may take (default: what is available)\n"
     "      --isa NAME          instruction set of the kernels (default: the best of this machine)\n"
     "      --once              leave when the coordinator is gone (default: wait for it to come back)\n"
-    "      --timeout MS        a coordinator or next stage silent this long is gone (default 10000)\n"
+    "      --timeout SECONDS   a coordinator or next stage silent this long is gone (default 10)\n"
     "      --log-file FILE     append the log there (default: stderr)\n"
     "  -v, --verbose           log what happens, not only what goes wrong\n"
     "  -h, --help              this text\n"
@@ -126,10 +126,14 @@ static int parse_options(int argc, char **argv, native_shell_options *o)
             if (!parse_number(optarg, 1, 1ull << 30, &n)) return usage_error("--memory takes a number of MiB", optarg);
             o->memory_bytes = n << 20;
             break;
-        case OPT_TIMEOUT:
-            if (!parse_number(optarg, 100, 86400000, &n)) return usage_error("--timeout takes 100 to 86400000 ms", optarg);
-            o->silence_ms = (uint32_t)n;
+        case OPT_TIMEOUT: {
+            char *end;
+            double seconds = strtod(optarg, &end);
+            if (end == optarg || *end || !(seconds >= 0.1 && seconds <= 86400))
+                return usage_error("--timeout takes 0.1 to 86400 seconds", optarg);
+            o->silence_ms = (uint32_t)(seconds * 1000);
             break;
+        }
         case OPT_ISA:
             o->kernels = kernels_named(optarg);
             if (!o->kernels) return usage_error("no kernels of that name run on this machine", optarg);

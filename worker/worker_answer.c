@@ -3,8 +3,10 @@
  * Wanted rows are answered a few at a time, so that logits of many rows (128,256 floats each for Llama 3) never lie in memory
  * together and no RESULT grows large. The normed rows stay until the sequence's next FORWARD: a sampler for which the candidates
  * proved nothing asks again by LOGITS, and the head is computed again, bit for bit. */
+#include "top_logits.h"
 #include "worker_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 yl_status worker_answer_check(const worker *w, const frame_want *want, yl_error *err)
@@ -16,52 +18,6 @@ yl_status worker_answer_check(const worker *w, const frame_want *want, yl_error 
             return yl_fail(err, YL_EFORMAT, "token %d is asked for, but the vocabulary has %u", token, n_vocab);
     }
     return YL_OK;
-}
-
-typedef struct candidate {
-    int32_t token;
-    float logit;
-} candidate;
-
-/* Does a come before b: larger logit, or the same and a smaller id? */
-static bool before(candidate a, candidate b)
-{
-    return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
-}
-
-/* Restores a heap whose first element is the last in order, from element i down. */
-static void sift_down(candidate *heap, size_t n, size_t i)
-{
-    for (;;) {
-        size_t last = i, left = 2 * i + 1, right = left + 1;
-        if (left < n && before(heap[last], heap[left])) last = left;
-        if (right < n && before(heap[last], heap[right])) last = right;
-        if (last == i) return;
-        candidate tmp = heap[i];
-        heap[i] = heap[last];
-        heap[last] = tmp;
-        i = last;
-    }
-}
-
-/* The k first of n logits in order, written to heap [k]. k <= n. */
-static void select_top(candidate *heap, size_t k, const float *logits, size_t n)
-{
-    if (!k) return;
-    for (size_t i = 0; i < k; i++) heap[i] = (candidate){(int32_t)i, logits[i]};
-    for (size_t i = k / 2; i-- > 0;) sift_down(heap, k, i);
-    for (size_t i = k; i < n; i++) {
-        candidate c = {(int32_t)i, logits[i]};
-        if (!before(c, heap[0])) continue;
-        heap[0] = c;
-        sift_down(heap, k, 0);
-    }
-    for (size_t m = k; m-- > 1;) {
-        candidate tmp = heap[0];
-        heap[0] = heap[m];
-        heap[m] = tmp;
-        sift_down(heap, m, 0);
-    }
 }
 
 static void put_f32(uint8_t *to, float value)
@@ -89,15 +45,16 @@ static frame_bin write_f32s(answer_room *room, const float *x, size_t n)
     return bin;
 }
 
-static frame_bin write_top(answer_room *room, const float *logits, uint32_t n_vocab, uint32_t top)
+/* The row is finite (forward_logits looked), so selecting cannot fail. */
+static frame_bin write_top(answer_room *room, const float *logits, uint32_t n_vocab, uint32_t top, float max)
 {
-    candidate heap[FRAME_MAX_TOP];
-    size_t k = top < n_vocab ? top : n_vocab;
-    select_top(heap, k, logits, n_vocab);
-    frame_bin bin = {room->next, 8 * k};
+    uint64_t keys[FRAME_MAX_TOP], tmp[FRAME_MAX_TOP];
+    uint32_t k = top < n_vocab ? top : n_vocab;
+    frame_bin bin = {room->next, 8 * (size_t)k};
+    if (k && top_logits_select(keys, k, logits, n_vocab, max, tmp, NULL)) return (frame_bin){room->next, 0};
     for (size_t i = 0; i < k; i++) {
-        put_i32(room->next + 8 * i, heap[i].token);
-        put_f32(room->next + 8 * i + 4, heap[i].logit);
+        put_i32(room->next + 8 * i, top_logits_token(keys[i]));
+        put_f32(room->next + 8 * i + 4, top_logits_logit(keys[i]));
     }
     room->next += bin.n_bytes;
     return bin;
@@ -131,9 +88,17 @@ static void write_answer(const worker *w, frame_answer *out, const frame_want *w
     if (want->kind == FRAME_WANT_ALL) {
         out->data = write_f32s(room, logits, hp->n_vocab);
     } else {
-        out->data = write_top(room, logits, hp->n_vocab, want->top);
+        out->data = write_top(room, logits, hp->n_vocab, want->top, out->max);
         out->listed = write_listed(room, logits, want->listed);
     }
+}
+
+static bool all_finite(const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(x[i])) return false;
+    }
+    return true;
 }
 
 static size_t answer_size(const hparams *hp, const frame_want *want)
@@ -174,6 +139,10 @@ static yl_status send_answers(worker *w, outbox *out, uint64_t id, bool more, co
     bool need_logits = false;
     for (uint32_t i = 0; i < n; i++) need_logits |= wants[i].kind != FRAME_WANT_HIDDEN;
     if (need_logits) forward_logits(a->forward, a->logits, a->h, faults, n);
+    for (uint32_t i = 0; i < n; i++) {
+        bool is_row = wants[i].kind == FRAME_WANT_HIDDEN && faults[i] < 0;
+        if (is_row && !all_finite(a->h + (size_t)i * hp->n_embd, hp->n_embd)) faults[i] = (int32_t)hp->n_layer;
+    }
     answer_room room = {a->answer_bytes};
     for (uint32_t i = 0; i < n; i++)
         write_answer(w, &answers[i], &wants[i], a->h + (size_t)i * hp->n_embd, a->logits + (size_t)i * hp->n_vocab, faults[i],
