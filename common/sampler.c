@@ -94,7 +94,7 @@ yl_status sampler_new(sampler **out, const sampler_settings *set, uint32_t n_voc
     s->settings = without_lists(set);
     s->n_vocab = n_vocab;
     s->dry_window = dry_is_on(set) ? window_of(set->dry_penalty_last_n, n_ctx) : 0;
-    history_init(&s->past, penalties_are_on(set) ? window_of(set->repeat_last_n, n_ctx) : 0, s->dry_window);
+    token_history_init(&s->past, penalties_are_on(set) ? window_of(set->repeat_last_n, n_ctx) : 0, s->dry_window);
     s->mu = 2.0 * set->mirostat_tau;
     size_t n_breakers = s->dry_window ? set->n_dry_breakers : 0;
     if (!fixed_biases_init(&s->fixed, &s->n_fixed, set) ||
@@ -118,7 +118,7 @@ sampler *sampler_clone(const sampler *from)
     s->has_sampled = from->has_sampled;
     s->sampled_token = from->sampled_token;
     s->sampled_surprise = from->sampled_surprise;
-    bool ok = history_copy(&s->past, &from->past) && dry_breakers_copy(&s->breakers, &from->breakers);
+    bool ok = token_history_copy(&s->past, &from->past) && dry_breakers_copy(&s->breakers, &from->breakers);
     if (ok && from->n_fixed) {
         s->fixed = malloc(from->n_fixed * sizeof *s->fixed);
         ok = s->fixed != NULL;
@@ -135,7 +135,7 @@ void sampler_free(sampler *s)
     if (!s) return;
     free(s->fixed);
     dry_breakers_free(&s->breakers);
-    history_free(&s->past);
+    token_history_free(&s->past);
     free(s->adjustments);
     free(s->listed);
     free(s->dry_z);
@@ -150,7 +150,7 @@ void sampler_free(sampler *s)
 
 void sampler_reset(sampler *s)
 {
-    history_clear(&s->past);
+    token_history_clear(&s->past);
     s->mu = 2.0 * s->settings.mirostat_tau;
     s->has_sampled = false;
     s->prepared = false;
@@ -162,7 +162,7 @@ yl_status sampler_accept(sampler *s, int32_t token, bool sampled, yl_error *err)
         return yl_fail(err, YL_EINVAL, "token %d cannot be part of the history, the vocabulary has %u", (int)token,
                        (unsigned)s->n_vocab);
     }
-    if (!history_push(&s->past, token)) return yl_fail(err, YL_ENOMEM, "no memory for the sampler's history");
+    if (!token_history_push(&s->past, token)) return yl_fail(err, YL_ENOMEM, "no memory for the sampler's history");
     if (s->past.window) s->prepared = false;
     if (s->settings.mirostat && sampled && s->has_sampled && token == s->sampled_token) {
         s->mu -= s->settings.mirostat_eta * (s->sampled_surprise - s->settings.mirostat_tau);

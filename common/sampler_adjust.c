@@ -139,7 +139,7 @@ bool sampler_prepare(sampler *s)
     size_t fixed = 0, dry = 0;
     for (size_t i = 0; i < n; i++) {
         int32_t token = (int32_t)tokens[i];
-        uint32_t count = history_count(&s->past, token);
+        uint32_t count = token_history_count(&s->past, token);
         adjustment a = {.token = token, .repeated = count > 0, .subtrahend = count_penalty(&s->settings, count)};
         if (fixed < s->n_fixed && s->fixed[fixed].token == token) {
             a.bias = s->fixed[fixed].bias;

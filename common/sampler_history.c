@@ -93,26 +93,26 @@ static void counts_remove(token_counts *c, int32_t token)
 
 /* ---- history ---- */
 
-void history_init(token_history *h, size_t count_window, size_t other_window)
+void token_history_init(token_history *h, size_t count_window, size_t other_window)
 {
     *h = (token_history){.window = count_window > other_window ? count_window : other_window, .count_window = count_window};
 }
 
-void history_free(token_history *h)
+void token_history_free(token_history *h)
 {
     free(h->tokens);
     counts_free(&h->counts);
     *h = (token_history){0};
 }
 
-void history_clear(token_history *h)
+void token_history_clear(token_history *h)
 {
     h->n = 0;
     h->counts.n_used = 0;
     if (h->counts.n_slots) memset(h->counts.counts, 0, h->counts.n_slots * sizeof *h->counts.counts);
 }
 
-bool history_copy(token_history *to, const token_history *from)
+bool token_history_copy(token_history *to, const token_history *from)
 {
     *to = (token_history){.window = from->window, .count_window = from->count_window};
     size_t n = from->n < from->window ? from->n : from->window;
@@ -125,7 +125,7 @@ bool history_copy(token_history *to, const token_history *from)
     }
     if (from->counts.n_used) {
         if (!counts_alloc(&to->counts, from->counts.n_slots)) {
-            history_free(to);
+            token_history_free(to);
             return false;
         }
         memcpy(to->counts.tokens, from->counts.tokens, from->counts.n_slots * sizeof *to->counts.tokens);
@@ -154,7 +154,7 @@ static bool tokens_reserve(token_history *h)
     return true;
 }
 
-bool history_push(token_history *h, int32_t token)
+bool token_history_push(token_history *h, int32_t token)
 {
     if (!h->window) return true;
     if (h->count_window && !counts_reserve(&h->counts)) return false;
@@ -166,7 +166,7 @@ bool history_push(token_history *h, int32_t token)
     return true;
 }
 
-uint32_t history_count(const token_history *h, int32_t token)
+uint32_t token_history_count(const token_history *h, int32_t token)
 {
     return h->counts.n_used ? h->counts.counts[find_slot(&h->counts, token)] : 0;
 }

@@ -49,12 +49,12 @@ typedef struct token_history {
     token_counts counts;
 } token_history;
 
-void history_init(token_history *h, size_t count_window, size_t other_window);
-bool history_copy(token_history *to, const token_history *from); /* false: no memory, and `to` is empty */
-void history_free(token_history *h);
-void history_clear(token_history *h);
-bool history_push(token_history *h, int32_t token); /* false: no memory, and nothing changed */
-uint32_t history_count(const token_history *h, int32_t token);
+void token_history_init(token_history *h, size_t count_window, size_t other_window);
+bool token_history_copy(token_history *to, const token_history *from); /* false: no memory, and `to` is empty */
+void token_history_free(token_history *h);
+void token_history_clear(token_history *h);
+bool token_history_push(token_history *h, int32_t token); /* false: no memory, and nothing changed */
+uint32_t token_history_count(const token_history *h, int32_t token);
 
 /* ---- DRY ---- */
 

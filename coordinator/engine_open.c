@@ -355,7 +355,8 @@ void engine_close(engine *e)
     if (!e) return;
     frame f = {.kind = FRAME_SHUTDOWN, .epoch = e->epoch};
     for (uint32_t i = 0; e->cluster && i < cluster_n_workers(e->cluster); i++) cluster_send(e->cluster, i, &f, NULL);
-    if (e->locals && e->cluster) local_workers_wait(e->locals, e->broken.status ? 100 : 1000);
+    /* Workers that serve end by themselves; in another state they may not have heard it. */
+    if (e->locals && e->cluster && all_ready(e) && !e->broken.status) local_workers_wait(e->locals, 1000);
     cluster_free(e->cluster);
     local_workers_free(e->locals);
     pipeline_free(e->pipeline);

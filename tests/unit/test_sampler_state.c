@@ -300,22 +300,22 @@ static void history_forgets_beyond_its_window(void **state)
     for (size_t w = 0; w < sizeof windows / sizeof windows[0]; w++) {
         static int32_t all[5000];
         token_history h;
-        history_init(&h, windows[w][0], windows[w][1]);
+        token_history_init(&h, windows[w][0], windows[w][1]);
         prng r = prng_stream(9, w, 0);
         for (size_t n = 0; n < 5000; n++) {
             all[n] = prng_int(&r, 0, n % 1000 < 500 ? 20 : 2000000);
-            assert_true(history_push(&h, all[n]));
+            assert_true(token_history_push(&h, all[n]));
             size_t kept = n + 1 < h.window ? n + 1 : h.window;
             assert_memory_equal(h.tokens + h.n - kept, all + n + 1 - kept, kept * sizeof *all);
             uint32_t count = 0;
             size_t counted = n + 1 < windows[w][0] ? n + 1 : windows[w][0];
             for (size_t i = 0; i < counted; i++) count += all[n - i] == all[n];
-            assert_int_equal(history_count(&h, all[n]), count);
-            if (n >= counted && count == 0) assert_int_equal(history_count(&h, all[n - counted]), 0);
+            assert_int_equal(token_history_count(&h, all[n]), count);
+            if (n >= counted && count == 0) assert_int_equal(token_history_count(&h, all[n - counted]), 0);
         }
         assert_true(h.capacity <= 2 * h.window || h.capacity <= 64);
         assert_true(h.counts.n_used <= windows[w][0] && h.counts.n_slots <= 512);
-        history_free(&h);
+        token_history_free(&h);
     }
 }
 
