@@ -1,28 +1,35 @@
 // logits.mjs: our logits against llama.cpp's, for every number format, on random models.
 //
-//   node tests/oracle/logits.mjs --bin build/bin --modules DIR [--types F16,Q4_K] [--tokens 128]
+//   node tests/oracle/logits.mjs --bin build/bin [--modules DIR] [--types F16,Q4_K] [--tokens 128]
 //
-// DIR is a folder with node_modules of  npm install --ignore-scripts --omit=optional node-llama-cpp @node-llama-cpp/linux-x64
+// DIR is a node_modules folder with node-llama-cpp and @node-llama-cpp/linux-x64 (see package.json here); without it node looks
+// where it always does. Exit code 77: a package is missing.
 // For each format: makes a model (512 wide, 4 layers, logits spread by 1), computes the probabilities of every position with both, and prints the
 // mean Kullback-Leibler divergence, how often the likeliest token is the same where llama.cpp's own margin is beyond the noise,
 // and llama.cpp's divergence from itself (the same tokens in one batch and one by one). Exit code 0: all within the limits.
 import {execFileSync} from 'node:child_process';
 import {mkdtempSync, readFileSync, rmSync} from 'node:fs';
-import {createRequire} from 'node:module';
 import {tmpdir} from 'node:os';
 import {join, resolve} from 'node:path';
-import {pathToFileURL} from 'node:url';
+import {parseArgs} from 'node:util';
+import {importPackage} from '../tools/vocab_gguf.mjs';
 
-const args = Object.fromEntries(process.argv.slice(2).join('\0').split('--').filter(Boolean)
-    .map(a => a.split('\0').filter(Boolean)).map(([k, v]) => [k, v ?? '']));
-const bin = resolve(args.bin ?? 'build/bin');
-const n_tokens = Number(args.tokens || 128);
-const types = (args.types || 'F32,F16,BF16,Q8_0,Q4_0,Q4_1,Q5_0,Q5_1,Q2_K,Q3_K,Q4_K,Q5_K,Q6_K,IQ4_NL,IQ4_XS,Q4_K_M').split(',');
+const {values: args} = parseArgs({options: {
+    bin: {type: 'string', default: 'build/bin'}, modules: {type: 'string'}, tokens: {type: 'string', default: '128'},
+    types: {type: 'string', default: 'F32,F16,BF16,Q8_0,Q4_0,Q4_1,Q5_0,Q5_1,Q2_K,Q3_K,Q4_K,Q5_K,Q6_K,IQ4_NL,IQ4_XS,Q4_K_M'}}});
+const bin = resolve(args.bin);
+const n_tokens = Number(args.tokens);
+const types = args.types.split(',');
 const MAX_KL = 5e-4, MIN_SAME_TOP = 0.99;
 
-const require = createRequire(join(resolve(args.modules ?? '.'), 'package.json'));
-const {getLlama} = await import(pathToFileURL(require.resolve('node-llama-cpp')).href);
-const llama = await getLlama({gpu: false, build: 'never', skipDownload: true, maxThreads: 2, logLevel: 'error'});
+let llama;
+try {
+    const {getLlama} = await importPackage('node-llama-cpp', args.modules);
+    llama = await getLlama({gpu: false, build: 'never', skipDownload: true, maxThreads: 2, logLevel: 'error'});
+} catch (e) {
+    console.log(`skipped: ${e.message.split('\n')[0]}`);
+    process.exit(77);
+}
 
 // [n_tokens][n_vocab] probabilities by llama.cpp
 async function theirs(path, tokens, n_vocab, batchSize) {
