@@ -61,8 +61,8 @@ typedef struct gguf gguf;
  * Messages begin with the file's path. */
 yl_status gguf_open(gguf **out, const char *path, yl_error *err);
 
-/* Reads a whole file that lies in memory (for tests and fuzzing); a part of a split model is refused (YL_EUNSUPPORTED). The bytes must
- * outlive the gguf, and tensors are as aligned as they are. */
+/* Reads a whole file that lies in memory (for tests and fuzzing); a part of a split model is refused (YL_EUNSUPPORTED). The bytes
+ * must outlive the gguf, and tensors are as aligned as they are. */
 yl_status gguf_open_memory(gguf **out, const uint8_t *bytes, size_t n_bytes, yl_error *err);
 
 void gguf_free(gguf *g);

@@ -79,6 +79,7 @@ static yl_status place(engine *e, yl_error *err)
     slice_range *ranges = calloc(e->n_stages, sizeof *ranges);
     if (!ranges) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->n_stages);
     yl_status status = placement_even(ranges, e->n_stages, e->hp.n_layer, &costs, err);
+    if (status) yl_error_context(err, "%s: ", e->o.model_path);
     for (uint32_t i = 0; i < e->n_stages && !status; i++) e->stages[i].range = ranges[i];
     free(ranges);
     return status;
@@ -116,7 +117,6 @@ static yl_status make_stages(engine *e, yl_error *err)
         snprintf(s->name, sizeof s->name, "worker-%u", i);
         status = list_tensors(e, s, err);
     }
-    if (status) yl_error_context(err, "%s: ", e->o.model_path);
     return status;
 }
 
@@ -316,7 +316,6 @@ static yl_status read_model(engine *e, yl_error *err)
     yl_status status = gguf_open(&e->model, e->o.model_path, err);
     if (status) return status;
     status = hparams_read(&e->hp, e->model, err);
-    if (status) yl_error_context(err, "%s: ", e->o.model_path);
     if (!status) status = model_identity(e->model_id, e->model, err);
     return status;
 }

@@ -3,9 +3,10 @@
  * Encoding: BOS; the text is cut at special tokens (tokenizer_special.c); each piece of ordinary text is encoded by the family
  * (tokenizer_spm.c, tokenizer_bpe.c); EOS.
  *
- * Bytes that are not valid UTF-8 (utf8.h says what is): byte-level BPE treats each as a word of its own and the texts before and after
- * it as separate texts; SentencePiece treats each as a character. Either way the byte becomes the token of that one byte, and decoding
- * gives the same bytes again. (llama.cpp replaces such bytes with U+FFFD for BPE, so what they were is lost.)
+ * Bytes that are not valid UTF-8 (utf8.h says what is): byte-level BPE treats each as a word of its own and the texts before and
+ * after it as separate texts; SentencePiece treats each as a character. Either way the byte becomes the token of that one byte, and
+ * decoding gives the same bytes again. (llama.cpp replaces such bytes with U+FFFD for BPE, so what they were is lost.) Of valid
+ * texts one does not come back: SentencePiece reads a U+2581 as a blank.
  *
  * Decoding is the concatenation of the tokens' pieces. llama.cpp's llama_detokenize also removes blanks before punctuation for some
  * models (`clean_up_tokenization_spaces`); this does not, so that decoding undoes encoding, and a stream of pieces and the decoded
@@ -16,7 +17,7 @@
 #include "tokenizer_internal.h"
 #include "utf8.h"
 
-/* --- life ---------------------------------------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 char *tokenizer_keep(tokenizer *t, size_t n_bytes)
 {
@@ -32,8 +33,10 @@ static yl_status find_newline(tokenizer *t, yl_error *err)
 {
     token_list tokens = {0};
     yl_status status = YL_OK;
-    if (!t->is_bpe) t->newline = t->byte_tokens['\n'];
-    else if (!(status = tokenizer_encode(t, &tokens, "\n", 1, 0, err))) t->newline = tokens.n > 0 ? tokens.data[0] : TOKEN_NONE;
+    if (!t->is_bpe)
+        t->newline = t->byte_tokens['\n'];
+    else if (!(status = tokenizer_encode(t, &tokens, "\n", 1, 0, err)))
+        t->newline = tokens.n > 0 ? tokens.data[0] : TOKEN_NONE;
     if (t->newline == TOKEN_NONE) t->newline = t->pad;
     token_list_clear(&tokens);
     return status;
@@ -98,7 +101,7 @@ void token_list_clear(token_list *l)
     *l = (token_list){0};
 }
 
-/* --- encoding ------------------------------------------------------------------------------------------------------------------ */
+/* --- encoding --- */
 
 yl_status encode_scratch_reserve(encode_scratch *s, size_t n_bytes, yl_error *err)
 {
@@ -111,7 +114,8 @@ yl_status encode_scratch_reserve(encode_scratch *s, size_t n_bytes, yl_error *er
     return YL_OK;
 }
 
-static yl_status encode_fragments(const tokenizer *t, token_list *out, const char *text, const fragment_list *fragments, yl_error *err)
+static yl_status encode_fragments(const tokenizer *t, token_list *out, const char *text, const fragment_list *fragments,
+                                  yl_error *err)
 {
     encode_scratch scratch = {0};
     yl_status status = YL_OK;
@@ -148,7 +152,7 @@ yl_status tokenizer_encode(const tokenizer *t, token_list *out, const char *text
     return status;
 }
 
-/* --- decoding ------------------------------------------------------------------------------------------------------------------ */
+/* --- decoding --- */
 
 /* Bytes that are counted, and kept as far as there is room. */
 typedef struct sink {
@@ -170,8 +174,10 @@ static void put_unescaped(sink *s, gguf_str text)
 {
     for (size_t i = 0; i < text.n_bytes;) {
         bool is_mark = text.n_bytes - i >= 3 && memcmp(text.data + i, "\xe2\x96\x81", 3) == 0;
-        if (is_mark) put(s, " ", 1);
-        else put(s, text.data + i, 1);
+        if (is_mark)
+            put(s, " ", 1);
+        else
+            put(s, text.data + i, 1);
         i += is_mark ? 3 : 1;
     }
 }
@@ -184,8 +190,10 @@ static void put_letters(sink *s, gguf_str text)
         int byte = n_char > 0 ? bpe_byte_of(utf8_code_point(text.data + i, n_char)) : -1;
         if (n_char <= 0) n_char = 1;
         char raw = (char)byte;
-        if (byte >= 0) put(s, &raw, 1);
-        else put(s, text.data + i, (size_t)n_char);
+        if (byte >= 0)
+            put(s, &raw, 1);
+        else
+            put(s, text.data + i, (size_t)n_char);
         i += (size_t)n_char;
     }
 }
@@ -207,13 +215,17 @@ size_t tokenizer_piece(const tokenizer *t, token_id token, bool with_special, ch
     } else if (kind & TOKEN_USER_DEFINED) {
         put(&s, text.data, text.n_bytes);
     } else if (kind & TOKEN_NORMAL) {
-        if (t->is_bpe) put_letters(&s, text);
-        else put_unescaped(&s, text);
+        if (t->is_bpe)
+            put_letters(&s, text);
+        else
+            put_unescaped(&s, text);
     } else if (kind & TOKEN_BYTE) {
         int byte = vocab_byte_of(text);
         char raw = (char)byte;
-        if (byte >= 0) put(&s, &raw, 1);
-        else put(&s, text.data, text.n_bytes);
+        if (byte >= 0)
+            put(&s, &raw, 1);
+        else
+            put(&s, text.data, text.n_bytes);
     }
     return s.n; /* unused tokens and those of no kind stand for nothing */
 }
@@ -242,7 +254,7 @@ yl_status tokenizer_decode(const tokenizer *t, const token_id *tokens, size_t n,
     return YL_OK;
 }
 
-/* --- what there is to know ----------------------------------------------------------------------------------------------------- */
+/* --- what there is to know --- */
 
 uint32_t tokenizer_n_vocab(const tokenizer *t)
 {

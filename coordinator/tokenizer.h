@@ -38,33 +38,36 @@ enum {
 };
 
 /* Appends the tokens of `n_bytes` bytes of text to *out. Any bytes are allowed: what is not valid UTF-8 is tokenized byte by byte
- * (the exact rule is in tokenizer.c). Takes near-linear time in n_bytes for any text. YL_ENOMEM, YL_ELIMIT (over 2^31 tokens or bytes). */
+ * (the exact rule is in tokenizer.c). Takes near-linear time in n_bytes for any text. YL_ENOMEM, YL_ELIMIT (over 2^31 tokens or
+ * bytes). */
 yl_status tokenizer_encode(const tokenizer *t, token_list *out, const char *text, size_t n_bytes, unsigned flags, yl_error *err);
 
-/* Writes the bytes that a token stands for into buf (which may be NULL when capacity is 0), up to capacity, and returns how many there are in all. A byte-fallback
- * token is one byte, so UTF-8 may be cut between tokens: see utf8_stream. Control tokens give nothing unless with_special.
- * SentencePiece's space mark comes back as a space; the prefix space of a text's first token is tokenizer_decode's business. */
+/* Writes the bytes that a token stands for into buf (which may be NULL when capacity is 0), up to capacity, and returns how many
+ * there are in all. A byte-fallback token is one byte, so UTF-8 may be cut between tokens: see utf8_stream. Control tokens give
+ * nothing unless with_special. SentencePiece's space mark comes back as a space; the prefix space of a text's first token is
+ * tokenizer_decode's business. */
 size_t tokenizer_piece(const tokenizer *t, token_id token, bool with_special, char *buf, size_t capacity);
 
-/* The bytes of n tokens, malloc'ed with a NUL behind, *n_bytes without it. For SentencePiece the space that encoding put in front is
- * taken away again when tokens begin a text (`remove_space_prefix`). Special tokens as in tokenizer_piece. */
+/* The bytes of n tokens, malloc'ed with a NUL behind, *n_bytes without it. For SentencePiece the space that encoding put in front
+ * is taken away again when tokens begin a text (`remove_space_prefix`). Special tokens as in tokenizer_piece. */
 yl_status tokenizer_decode(const tokenizer *t, const token_id *tokens, size_t n, bool with_special, bool remove_space_prefix,
                            char **out, size_t *n_bytes, yl_error *err);
 
 uint32_t tokenizer_n_vocab(const tokenizer *t);
-const char *tokenizer_model(const tokenizer *t);         /* "llama" or "gpt2" */
-const char *tokenizer_pre(const tokenizer *t);           /* the pre-tokenizer's name, "" for SentencePiece */
-bool tokenizer_pre_is_assumed(const tokenizer *t);       /* the file names none: "default" was taken, which deserves a warning */
-token_id tokenizer_bos(const tokenizer *t);              /* TOKEN_NONE: there is none; so for all these */
+const char *tokenizer_model(const tokenizer *t);   /* "llama" or "gpt2" */
+const char *tokenizer_pre(const tokenizer *t);     /* the pre-tokenizer's name, "" for SentencePiece */
+bool tokenizer_pre_is_assumed(const tokenizer *t); /* the file names none: "default" was taken, which deserves a warning */
+token_id tokenizer_bos(const tokenizer *t);        /* TOKEN_NONE: there is none; so for all these */
 token_id tokenizer_eos(const tokenizer *t);
 token_id tokenizer_eot(const tokenizer *t);
 token_id tokenizer_eom(const tokenizer *t);
 token_id tokenizer_unk(const tokenizer *t);
-token_id tokenizer_newline(const tokenizer *t);          /* the token of "\n" */
+token_id tokenizer_newline(const tokenizer *t); /* the token of "\n" */
 bool tokenizer_adds_bos(const tokenizer *t);
 bool tokenizer_adds_eos(const tokenizer *t);
 
-/* Does generation end at this token? EOS, EOT and EOM by key, and tokens that end a turn by their well-known text, as llama.cpp has them. */
+/* Does generation end at this token? EOS, EOT and EOM by key, and tokens that end a turn by their well-known text, as llama.cpp has
+ * them. */
 bool tokenizer_is_end(const tokenizer *t, token_id token);
 /* All of those, ascending; *n of them; owned by the tokenizer. */
 const token_id *tokenizer_ends(const tokenizer *t, size_t *n);

@@ -158,7 +158,8 @@ static yl_status emit(const tokenizer *t, token_list *out, int32_t symbol_id, yl
 }
 
 /* Is the word, in GPT-2's letters, a token as it stands? */
-static yl_status find_whole_word(const tokenizer *t, encode_scratch *s, const char *word, size_t n_bytes, token_id *token, yl_error *err)
+static yl_status find_whole_word(const tokenizer *t, encode_scratch *s, const char *word, size_t n_bytes, token_id *token,
+                                 yl_error *err)
 {
     *token = TOKEN_NONE;
     if (n_bytes > t->max_token_bytes) return YL_OK;

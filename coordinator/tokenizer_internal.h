@@ -102,7 +102,7 @@ struct tokenizer {
     char byte_texts[256][2]; /* how GPT-2 writes a byte: one or two bytes of UTF-8 */
     uint8_t byte_text_bytes[256];
     uint32_t byte_symbols[256];
-    bpe_merge *merges; /* by rank */
+    bpe_merge *merges;     /* by rank */
     uint32_t *merge_slots; /* [n_merge_slots], rank + 1 by hash of the pair */
     size_t n_merge_slots;
 };

@@ -1,10 +1,10 @@
 /* tokenizer_merge.c: join the best adjacent pair until none may be joined.
  *
- * Both families do this; they differ in which pairs may be joined and which is best. Symbols form a doubly linked list over an array,
- * candidates wait in a binary heap, smallest key first: a key is the priority and, among equals, the left symbol's place, so the
- * leftmost wins. Joining changes two neighbourhoods at most, hence two new candidates. Those that a joining has made untrue are not
- * searched for but recognized when they come up: the left symbol is gone, or the pair is not as long any more as it was (a symbol
- * begins where it began and only grows, so the same length is the same pair). n symbols cost O(n log n). */
+ * Both families do this; they differ in which pairs may be joined and which is best. Symbols form a doubly linked list over an
+ * array, candidates wait in a binary heap, smallest key first: a key is the priority and, among equals, the left symbol's place, so
+ * the leftmost wins. Joining changes two neighbourhoods at most, hence two new candidates. Those that a joining has made untrue are
+ * not searched for but recognized when they come up: the left symbol is gone, or the pair is not as long any more as it was (a
+ * symbol begins where it began and only grows, so the same length is the same pair). n symbols cost O(n log n). */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /* tokenizer_pre.c: what the names in tokenizer.ggml.pre stand for.
  *
- * A model's tokenizer was trained on words that a regular expression had cut; a text must be cut by the same one. The expressions are
- * those of the models' own tokenizer.json files, in the form in which llama.cpp applies them (src/llama-vocab.cpp, 2026): one that is
- * followed by another is applied first, and the next one cuts its pieces, and what lies between its matches, further.
- * They are spelled here so that PCRE2 (UTF, UCP) means what llama.cpp means:
+ * A model's tokenizer was trained on words that a regular expression had cut; a text must be cut by the same one. The expressions
+ * are those of the models' own tokenizer.json files, in the form in which llama.cpp applies them (src/llama-vocab.cpp, 2026): one
+ * that is followed by another is applied first, and the next one cuts its pieces, and what lies between its matches, further. They
+ * are spelled here so that PCRE2 (UTF, UCP) means what llama.cpp means:
  *   - "\s" is written out: PCRE2 counts U+180E as a blank, Unicode does not any more;
  *   - "(?i:'s)" is "'[sS]": caseless, PCRE2 also takes U+017F for an s;
  *   - "$" is "\z", and has a lookbehind in front, without which a long row of blanks would be tried again from each of its blanks;
@@ -71,17 +71,18 @@ static const char *const deepseek_llm[] = {
     DEEPSEEK_SCRIPTS,
     "\\p{N}+",
     NULL};
-static const char *const deepseek_coder[] = {
-    "[\\r\\n]", "[" BLANK "]?\\p{L}+", "[" BLANK "]?\\p{P}+", DEEPSEEK_SCRIPTS, "\\p{N}", NULL};
+static const char *const deepseek_coder[] = {"[\\r\\n]", "[" BLANK "]?\\p{L}+", "[" BLANK "]?\\p{P}+", DEEPSEEK_SCRIPTS, "\\p{N}",
+                                             NULL};
 #define NOT_BLOOM_STOPS " ?[^(|.,!?…。，、।۔،)" BLANK "]+"
 static const char *const bloom[] = {NOT_BLOOM_STOPS, NULL};
 static const char *const viking[] = {NOT_BLOOM_STOPS, "\\p{N}", NULL};
-static const char *const bailingmoe[] = {
-    "'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|" WORD "|\\p{N}|" SIGNS "[\\r\\n]*|[" BLANK "]*[\\r\\n]|" BLANKS, NULL};
-static const char *const seed_coder[] = {
-    ENGLISH_ENDINGS "|" WORD "|\\p{N}| ?[^" BLANK "\\p{L}\\p{N}\\r\\n]+|" LINES "|" BLANKS, NULL};
-static const char *const minicpm5[] = {
-    "\\p{N}{1,3}", ENGLISH_ENDINGS "|" WORD "|\\p{N}+|" SIGNS "[\\r\\n]*|" LINES "|" BLANKS, NULL};
+static const char *const bailingmoe[] = {"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|" WORD "|\\p{N}|" SIGNS "[\\r\\n]*|[" BLANK
+                                         "]*[\\r\\n]|" BLANKS,
+                                         NULL};
+static const char *const seed_coder[] = {ENGLISH_ENDINGS "|" WORD "|\\p{N}| ?[^" BLANK "\\p{L}\\p{N}\\r\\n]+|" LINES "|" BLANKS,
+                                         NULL};
+static const char *const minicpm5[] = {"\\p{N}{1,3}", ENGLISH_ENDINGS "|" WORD "|\\p{N}+|" SIGNS "[\\r\\n]*|" LINES "|" BLANKS,
+                                       NULL};
 
 /* Names that llama.cpp knows, with what it makes of them. Not here: pre-tokenizers of models that only embed, and those whose
  * expression costs quadratic time. */

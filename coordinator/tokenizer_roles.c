@@ -45,11 +45,28 @@ static const role fim_roles[N_FIM] = {
 };
 
 /* Generation ends at these whatever the keys say. */
-static const char *const end_texts[] = {
-    "<|eot_id|>", "<|im_end|>",    "<|end|>",          "<|return|>",         "<|call|>", "<|flush|>", "<|calls|>",
-    "<end_of_turn>", "<|endoftext|>", "</s>",          "<|eom_id|>",         "<EOT>",    "_<EOT>",    "[EOT]",
-    "[EOS]",      "<|end_of_text|>", "<end_of_utterance>", "<eos>",         "<turn|>",  "<|tool_response>",
-    "<｜end▁of▁sentence｜>", "[e~["};
+static const char *const end_texts[] = {"<|eot_id|>",
+                                        "<|im_end|>",
+                                        "<|end|>",
+                                        "<|return|>",
+                                        "<|call|>",
+                                        "<|flush|>",
+                                        "<|calls|>",
+                                        "<end_of_turn>",
+                                        "<|endoftext|>",
+                                        "</s>",
+                                        "<|eom_id|>",
+                                        "<EOT>",
+                                        "_<EOT>",
+                                        "[EOT]",
+                                        "[EOS]",
+                                        "<|end_of_text|>",
+                                        "<end_of_utterance>",
+                                        "<eos>",
+                                        "<turn|>",
+                                        "<|tool_response>",
+                                        "<｜end▁of▁sentence｜>",
+                                        "[e~["};
 
 /* OpenAI's harmony format: marks that are always read and shown. */
 static const char *const always_shown[] = {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"};
@@ -190,8 +207,10 @@ static void swallow(tokenizer *t, const char *text, uint8_t side, bool on)
 {
     token_id token = find_text(t, text);
     if (token == TOKEN_NONE) return;
-    if (on) t->kinds[token] |= side;
-    else t->kinds[token] &= (uint8_t)~side;
+    if (on)
+        t->kinds[token] |= side;
+    else
+        t->kinds[token] &= (uint8_t)~side;
 }
 
 /* GGUF does not say which tokens swallow the blanks around them. llama.cpp knows it of these, by the model's name. */

@@ -5,14 +5,14 @@
  * "bcde", the text "abcde" holds the second.
  * llama.cpp searches the whole text once a token, 256 times for Llama 3. Here a trie finds, at each place, the longest token that
  * begins there; all those finds go into a heap in the order above. One whose first byte is taken by then is dropped; one that only
- * runs into a taken byte is put back as the next shorter token that begins at the same place, if there is one. Two bytes tell, since
- * all that was taken before is at least as long. A text without special tokens costs one table lookup a byte. */
+ * runs into a taken byte is put back as the next shorter token that begins at the same place, if there is one. Two bytes tell,
+ * since all that was taken before is at least as long. A text without special tokens costs one table lookup a byte. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "tokenizer_internal.h"
 
-/* --- the trie ------------------------------------------------------------------------------------------------------------------ */
+/* --- the trie --- */
 
 static bool is_special(const tokenizer *t, size_t token)
 {
@@ -78,7 +78,7 @@ yl_status special_build(tokenizer *t, yl_error *err)
     return YL_OK;
 }
 
-/* --- cutting ------------------------------------------------------------------------------------------------------------------- */
+/* --- cutting --- */
 
 typedef struct found {
     size_t begin;
@@ -220,8 +220,10 @@ static yl_status take_all(cutting *c, fragment_list *out, yl_error *err)
             drop_first(c);
         } else if (c->taken[first->begin + node->n_bytes - 1]) {
             first->node = shorter_that_counts(c, first->node);
-            if (first->node) sift_down(c, 0);
-            else drop_first(c);
+            if (first->node)
+                sift_down(c, 0);
+            else
+                drop_first(c);
         } else {
             status = push_fragment(out, (fragment){first->begin, first->begin + node->n_bytes, node->token}, err);
             take(c, *first);
@@ -252,7 +254,8 @@ yl_status special_cut(const tokenizer *t, fragment_list *out, const char *text, 
     cutting c = {.t = t, .text = text, .n_bytes = n_bytes, .parse_special = parse_special};
     yl_status status = find_all(&c, err);
     if (!status && c.n_heap == 0) return push_fragment(out, (fragment){0, n_bytes, TOKEN_NONE}, err);
-    if (!status && !(c.taken = calloc(n_bytes, 1))) status = yl_fail(err, YL_ENOMEM, "no memory to cut a text of %zu bytes", n_bytes);
+    if (!status && !(c.taken = calloc(n_bytes, 1)))
+        status = yl_fail(err, YL_ENOMEM, "no memory to cut a text of %zu bytes", n_bytes);
     size_t first = out->n;
     if (!status) status = take_all(&c, out, err);
     if (!status) status = add_texts(&c, out, first, err);

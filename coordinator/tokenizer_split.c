@@ -1,15 +1,15 @@
 /* tokenizer_split.c: a text cut into words by a row of regular expressions (PCRE2).
  *
  * The first expression cuts the text into its matches and what lies between them; the next one cuts each of those pieces as if it
- * were a text of its own, so that a lookahead sees a piece's end as the end; the pieces of the last one are the words. We go through
- * this depth first, so nothing is stored.
+ * were a text of its own, so that a lookahead sees a piece's end as the end; the pieces of the last one are the words. We go
+ * through this depth first, so nothing is stored.
  *
  * Which characters are letters depends on the Unicode version: llama.cpp's tables are 15.1, Debian's PCRE2 10.42 has 14.0. A letter
  * that is too young for PCRE2 is shown to it as an older one of the same kind and length (`stand_ins`), so both cut the same words.
  *
- * Time: every expression in tokenizer_pre.c is linear, but PCRE2 counts its backtracking, and ten million blanks in a row exceed the
- * default limit; the limits are lifted here. Should PCRE2 still give up (its JIT code runs on a stack of fixed size), the interpreter
- * tries again; should that fail too, the text is refused with YL_ELIMIT. */
+ * Time: every expression in tokenizer_pre.c is linear, but PCRE2 counts its backtracking, and ten million blanks in a row exceed
+ * the default limit; the limits are lifted here. Should PCRE2 still give up (its JIT code runs on a stack of fixed size), the
+ * interpreter tries again; should that fail too, the text is refused with YL_ELIMIT. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <assert.h>
 #include <pcre2.h>
@@ -35,7 +35,8 @@ struct split_scratch {
     size_t patched_capacity;
 };
 
-/* What was assigned after Unicode 14.0, up to 15.1, with an older character of the same general category group and as many bytes. */
+/* What was assigned after Unicode 14.0, up to 15.1, with an older character of the same general category group and as many bytes.
+ */
 typedef struct stand_in {
     uint32_t first, last, shown_as;
 } stand_in;
@@ -44,22 +45,18 @@ enum { LETTER_4 = 0x20000, NUMBER_4 = 0x1d7d8, MARK_3 = 0x20d0, MARK_4 = 0x1d167
 enum { SYMBOL_4 = 0x1f600 };
 
 static const stand_in stand_ins[] = {
-    {0xcf3, 0xcf3, MARK_3},           {0xece, 0xece, MARK_3},           {0x2ffc, 0x2fff, SYMBOL_3},
-    {0x31ef, 0x31ef, SYMBOL_3},       {0x10efd, 0x10eff, MARK_4},       {0x1123f, 0x11240, LETTER_4},
-    {0x11241, 0x11241, MARK_4},       {0x11b00, 0x11b09, PUNCTUATION_4}, {0x11f00, 0x11f01, MARK_4},
-    {0x11f02, 0x11f02, LETTER_4},     {0x11f03, 0x11f03, MARK_4},       {0x11f04, 0x11f10, LETTER_4},
-    {0x11f12, 0x11f33, LETTER_4},     {0x11f34, 0x11f3a, MARK_4},       {0x11f3e, 0x11f42, MARK_4},
-    {0x11f43, 0x11f4f, PUNCTUATION_4}, {0x11f50, 0x11f59, NUMBER_4},    {0x1342f, 0x1342f, LETTER_4},
-    {0x13440, 0x13440, MARK_4},       {0x13441, 0x13446, LETTER_4},     {0x13447, 0x13455, MARK_4},
-    {0x1b132, 0x1b132, LETTER_4},     {0x1b155, 0x1b155, LETTER_4},     {0x1d2c0, 0x1d2d3, NUMBER_4},
-    {0x1df25, 0x1df2a, LETTER_4},     {0x1e030, 0x1e06d, LETTER_4},     {0x1e08f, 0x1e08f, MARK_4},
-    {0x1e4d0, 0x1e4eb, LETTER_4},     {0x1e4ec, 0x1e4ef, MARK_4},       {0x1e4f0, 0x1e4f9, NUMBER_4},
-    {0x1f6dc, 0x1f6dc, SYMBOL_4},     {0x1f774, 0x1f776, SYMBOL_4},     {0x1f77b, 0x1f77f, SYMBOL_4},
-    {0x1f7d9, 0x1f7d9, SYMBOL_4},     {0x1fa75, 0x1fa77, SYMBOL_4},     {0x1fa87, 0x1fa88, SYMBOL_4},
-    {0x1faad, 0x1faaf, SYMBOL_4},     {0x1fabb, 0x1fabd, SYMBOL_4},     {0x1fabf, 0x1fabf, SYMBOL_4},
-    {0x1face, 0x1facf, SYMBOL_4},     {0x1fada, 0x1fadb, SYMBOL_4},     {0x1fae8, 0x1fae8, SYMBOL_4},
-    {0x1faf7, 0x1faf8, SYMBOL_4},     {0x2b739, 0x2b739, LETTER_4},     {0x2ebf0, 0x2ee5d, LETTER_4},
-    {0x31350, 0x323af, LETTER_4},
+    {0xcf3, 0xcf3, MARK_3},       {0xece, 0xece, MARK_3},       {0x2ffc, 0x2fff, SYMBOL_3},   {0x31ef, 0x31ef, SYMBOL_3},
+    {0x10efd, 0x10eff, MARK_4},   {0x1123f, 0x11240, LETTER_4}, {0x11241, 0x11241, MARK_4},   {0x11b00, 0x11b09, PUNCTUATION_4},
+    {0x11f00, 0x11f01, MARK_4},   {0x11f02, 0x11f02, LETTER_4}, {0x11f03, 0x11f03, MARK_4},   {0x11f04, 0x11f10, LETTER_4},
+    {0x11f12, 0x11f33, LETTER_4}, {0x11f34, 0x11f3a, MARK_4},   {0x11f3e, 0x11f42, MARK_4},   {0x11f43, 0x11f4f, PUNCTUATION_4},
+    {0x11f50, 0x11f59, NUMBER_4}, {0x1342f, 0x1342f, LETTER_4}, {0x13440, 0x13440, MARK_4},   {0x13441, 0x13446, LETTER_4},
+    {0x13447, 0x13455, MARK_4},   {0x1b132, 0x1b132, LETTER_4}, {0x1b155, 0x1b155, LETTER_4}, {0x1d2c0, 0x1d2d3, NUMBER_4},
+    {0x1df25, 0x1df2a, LETTER_4}, {0x1e030, 0x1e06d, LETTER_4}, {0x1e08f, 0x1e08f, MARK_4},   {0x1e4d0, 0x1e4eb, LETTER_4},
+    {0x1e4ec, 0x1e4ef, MARK_4},   {0x1e4f0, 0x1e4f9, NUMBER_4}, {0x1f6dc, 0x1f6dc, SYMBOL_4}, {0x1f774, 0x1f776, SYMBOL_4},
+    {0x1f77b, 0x1f77f, SYMBOL_4}, {0x1f7d9, 0x1f7d9, SYMBOL_4}, {0x1fa75, 0x1fa77, SYMBOL_4}, {0x1fa87, 0x1fa88, SYMBOL_4},
+    {0x1faad, 0x1faaf, SYMBOL_4}, {0x1fabb, 0x1fabd, SYMBOL_4}, {0x1fabf, 0x1fabf, SYMBOL_4}, {0x1face, 0x1facf, SYMBOL_4},
+    {0x1fada, 0x1fadb, SYMBOL_4}, {0x1fae8, 0x1fae8, SYMBOL_4}, {0x1faf7, 0x1faf8, SYMBOL_4}, {0x2b739, 0x2b739, LETTER_4},
+    {0x2ebf0, 0x2ee5d, LETTER_4}, {0x31350, 0x323af, LETTER_4},
 };
 
 static const stand_in *stand_in_for(uint32_t code_point)
@@ -67,8 +64,10 @@ static const stand_in *stand_in_for(uint32_t code_point)
     size_t begin = 0, end = sizeof stand_ins / sizeof stand_ins[0];
     while (begin < end) {
         size_t middle = begin + (end - begin) / 2;
-        if (stand_ins[middle].last < code_point) begin = middle + 1;
-        else end = middle;
+        if (stand_ins[middle].last < code_point)
+            begin = middle + 1;
+        else
+            end = middle;
     }
     if (begin == sizeof stand_ins / sizeof stand_ins[0] || stand_ins[begin].first > code_point) return NULL;
     return &stand_ins[begin];
@@ -172,8 +171,8 @@ typedef struct cut {
 } cut;
 
 /* The next match at or after `begin` in the piece: *match_begin == n_bytes if there is none. */
-static yl_status next_match(const cut *c, const pcre2_code *code, const char *piece, size_t n_bytes, size_t begin, size_t *match_begin,
-                            size_t *match_end, yl_error *err)
+static yl_status next_match(const cut *c, const pcre2_code *code, const char *piece, size_t n_bytes, size_t begin,
+                            size_t *match_begin, size_t *match_end, yl_error *err)
 {
     split_scratch *s = c->scratch;
     int rc = pcre2_match(code, (PCRE2_SPTR)piece, n_bytes, begin, PCRE2_NO_UTF_CHECK, s->matches, s->context);
@@ -185,7 +184,8 @@ static yl_status next_match(const cut *c, const pcre2_code *code, const char *pi
     }
     if (rc == PCRE2_ERROR_NOMEMORY) return yl_fail(err, YL_ENOMEM, "no memory to cut a text of %zu bytes into words", n_bytes);
     if (rc < 0)
-        return yl_fail(err, YL_ELIMIT, "the regular expression library gave up on a text of %zu bytes (PCRE2 error %d)", n_bytes, rc);
+        return yl_fail(err, YL_ELIMIT, "the regular expression library gave up on a text of %zu bytes (PCRE2 error %d)", n_bytes,
+                       rc);
     const PCRE2_SIZE *ovector = pcre2_get_ovector_pointer(s->matches);
     *match_begin = ovector[0];
     *match_end = ovector[1];

@@ -47,7 +47,8 @@ static token_id fallback_of(const tokenizer *t, unsigned char byte)
 yl_status spm_prepare(tokenizer *t, yl_error *err)
 {
     for (size_t i = 0; i < t->n_vocab; i++)
-        if (isnan(t->scores[i])) return yl_fail(err, YL_EFORMAT, "tokenizer.ggml.scores: the score of token %zu is not a number", i);
+        if (isnan(t->scores[i]))
+            return yl_fail(err, YL_EFORMAT, "tokenizer.ggml.scores: the score of token %zu is not a number", i);
     for (int byte = 0; byte < 256; byte++) t->byte_tokens[byte] = fallback_of(t, (unsigned char)byte);
     return YL_OK;
 }
@@ -58,14 +59,17 @@ static yl_status escape(encode_scratch *s, size_t *n_escaped, const char *text, 
     size_t n = space_in_front ? n_bytes + SPACE_MARK_BYTES : n_bytes;
     for (size_t i = 0; i < n_bytes; i++)
         if (text[i] == ' ') n += SPACE_MARK_BYTES - 1;
-    if (n > INT32_MAX) return yl_fail(err, YL_ELIMIT, "the text is too long: %zu bytes with its blanks marked, the limit is 2^31", n);
+    if (n > INT32_MAX)
+        return yl_fail(err, YL_ELIMIT, "the text is too long: %zu bytes with its blanks marked, the limit is 2^31", n);
     yl_status status = encode_scratch_reserve(s, n, err);
     if (status) return status;
     char *out = s->text;
     if (space_in_front) out = (char *)memcpy(out, SPACE_MARK, SPACE_MARK_BYTES) + SPACE_MARK_BYTES;
     for (size_t i = 0; i < n_bytes; i++) {
-        if (text[i] == ' ') out = (char *)memcpy(out, SPACE_MARK, SPACE_MARK_BYTES) + SPACE_MARK_BYTES;
-        else *out++ = text[i];
+        if (text[i] == ' ')
+            out = (char *)memcpy(out, SPACE_MARK, SPACE_MARK_BYTES) + SPACE_MARK_BYTES;
+        else
+            *out++ = text[i];
     }
     *n_escaped = n;
     return YL_OK;

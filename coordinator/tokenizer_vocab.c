@@ -1,7 +1,8 @@
 /* tokenizer_vocab.c: the tokens and what each is, from the keys tokenizer.ggml.*.
  *
  * Defaults are llama.cpp's. What a file may not do: give two tokens the same text (a text could then be either), fewer scores or
- * types than tokens, an unknown model or pre-tokenizer. An empty token is called [EMPTY_<id>], so that it can never match a text. */
+ * types than tokens, an unknown model or pre-tokenizer. An empty token is called [EMPTY_<id>], so that it can never match a text.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,13 +28,15 @@ static yl_status read_model(tokenizer *t, const gguf *g, yl_error *err)
     if (status) return status;
     if (is_text(model, "llama")) return YL_OK;
     if (!is_text(model, "gpt2"))
-        return yl_fail(err, YL_EUNSUPPORTED, "the tokenizer model '%.*s' (tokenizer.ggml.model) is not supported: 'llama' and 'gpt2' are",
-                       shown(model), model.data);
+        return yl_fail(err, YL_EUNSUPPORTED,
+                       "the tokenizer model '%.*s' (tokenizer.ggml.model) is not supported: 'llama' and 'gpt2' are", shown(model),
+                       model.data);
     t->is_bpe = true;
     t->pre_is_assumed = pre.n_bytes == 0;
     t->pre = t->pre_is_assumed ? pre_tokenizer_named("default", strlen("default")) : pre_tokenizer_named(pre.data, pre.n_bytes);
     if (!t->pre)
-        return yl_fail(err, YL_EUNSUPPORTED, "the pre-tokenizer '%.*s' (tokenizer.ggml.pre) is not supported", shown(pre), pre.data);
+        return yl_fail(err, YL_EUNSUPPORTED, "the pre-tokenizer '%.*s' (tokenizer.ggml.pre) is not supported", shown(pre),
+                       pre.data);
     return YL_OK;
 }
 
@@ -62,8 +65,8 @@ static yl_status read_texts(tokenizer *t, const gguf *g, yl_error *err)
         gguf_str text = t->texts[i];
         int64_t before = string_index_find(&t->index, t->texts, text.data, text.n_bytes);
         if (before >= 0)
-            return yl_fail(err, YL_EFORMAT, "tokenizer.ggml.tokens: tokens %lld and %zu have the same text '%.*s'", (long long)before, i,
-                           shown(text), text.data);
+            return yl_fail(err, YL_EFORMAT, "tokenizer.ggml.tokens: tokens %lld and %zu have the same text '%.*s'",
+                           (long long)before, i, shown(text), text.data);
         if (text.n_bytes > t->max_token_bytes) t->max_token_bytes = text.n_bytes;
         status = string_index_add(&t->index, t->texts, (uint32_t)i, err);
     }

@@ -28,18 +28,22 @@ quietly() { # runs a command; shows what it printed only when it fails
 step() { printf '\n== %s\n' "$*"; }
 
 step "format"
-git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+if clang-format --version | grep -q 'version 14\.'; then
+    git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+else
+    echo "left out: other versions of clang-format than 14 put some lines otherwise"
+fi
 
 if [ "${1-}" != --fast ]; then
     step "clang, address and undefined behaviour sanitizers"
     quietly cmake --preset clang-asan
     quietly cmake --build build-asan -j "$jobs"
-    ctest --test-dir build-asan -j "$jobs" --output-on-failure --no-tests=error -LE "slow|oracle" | tail -n 15
+    ctest --test-dir build-asan -j "$jobs" --output-on-failure --no-tests=error -LE "measures|oracle" | tail -n 15
 
     step "thread sanitizer"
     quietly cmake --preset tsan
     quietly cmake --build build-tsan -j "$jobs"
-    ctest --test-dir build-tsan -j "$jobs" --output-on-failure --no-tests=error -L threads | tail -n 15
+    ctest --test-dir build-tsan -j "$jobs" --output-on-failure --no-tests=error -L threads -LE measures | tail -n 15
 fi
 
 step "release"

@@ -199,6 +199,30 @@ for (const prefix of [true, false]) {
     });
 }
 
+// Phi-3, known by its name: special tokens swallow the blanks behind them, but for three of them.
+const phi3Tokens = [...llama2.vocabById];
+["<|endoftext|>", "<|user|>", "<|end|>", "<|assistant|>"].forEach((text, i) => (phi3Tokens[31990 + i] = text));
+const phi3Texts = [];
+for (let i = 0; i < 1000; i++) {
+    let text = "";
+    for (let n = 1 + g.below(8); n > 0; n--) text += g.pick(["<|endoftext|>", "<|user|>", "<|end|>", "<|assistant|>", "<s>", "</s>", "<unk>", "Hi", "a b"]) + g.pick(["", " ", "\n", "  ", " \t\n ", "\u00a0", "x"]);
+    phi3Texts.push(text);
+}
+const phi3Changes = [
+    ["general.name", "string", "Phi-3-mini"],
+    ["tokenizer.ggml.tokens", "array:string", phi3Tokens],
+    ["tokenizer.ggml.token_type", "array:i32", phi3Tokens.map((_, id) => (id === 0 ? 2 : id < 3 || (id >= 31990 && id < 31994) ? 3 : id < 259 ? 6 : 1))],
+];
+await withModel("phi-3", llama2Entries(llama2, phi3Changes), async (file, model) => {
+    compare("phi-3, special true, llama.cpp", phi3Texts, ours(file, phi3Texts, "--parse-special"), phi3Texts.map((s) => ids(model.tokenize(s, true))));
+    compareRoles("phi-3", file, model, 32000);
+});
+
+// A file that names no pre-tokenizer.
+await withModel("no-pre", llama3Entries(llama3, [["tokenizer.ggml.pre", "string", undefined]]), async (file, model) => {
+    compare("no pre-tokenizer, llama.cpp", list, ours(file, list), list.map((s) => ids(model.tokenize(s, false))));
+});
+
 rmSync(folder, { recursive: true });
 await llama.dispose();
 console.log(`${nCompared} comparisons, ${nDifferent} different`);

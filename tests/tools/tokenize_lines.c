@@ -71,11 +71,16 @@ int main(int argc, char **argv)
     unsigned flags = 0;
     bool pieces = false, info = false;
     for (int i = 2; i < argc; i++) {
-        if (strcmp(argv[i], "--add-special") == 0) flags |= TOKENIZE_ADD_SPECIAL;
-        else if (strcmp(argv[i], "--parse-special") == 0) flags |= TOKENIZE_PARSE_SPECIAL;
-        else if (strcmp(argv[i], "--pieces") == 0) pieces = true;
-        else if (strcmp(argv[i], "--info") == 0) info = true;
-        else return fail(argv[i], NULL);
+        if (strcmp(argv[i], "--add-special") == 0)
+            flags |= TOKENIZE_ADD_SPECIAL;
+        else if (strcmp(argv[i], "--parse-special") == 0)
+            flags |= TOKENIZE_PARSE_SPECIAL;
+        else if (strcmp(argv[i], "--pieces") == 0)
+            pieces = true;
+        else if (strcmp(argv[i], "--info") == 0)
+            info = true;
+        else
+            return fail(argv[i], NULL);
     }
     if (argc < 2) return fail("usage: tokenize_lines MODEL.gguf [--add-special] [--parse-special] [--pieces] [--info]", NULL);
     yl_error err = {0};

@@ -1,5 +1,6 @@
 """GGUF, version 3: just what the shipped model needs of it. Metadata, tensors as F32 or Q8_0, written and read back."""
 
+import os
 import struct
 
 import numpy as np
@@ -56,8 +57,9 @@ def write(path, metadata, tensors):
         head += struct.pack("<IQ", TENSOR_Q8_0 if matrix else TENSOR_F32, len(body))
         body += quantize(array) if matrix else array.astype("<f4").tobytes()
         body += bytes(-len(body) % ALIGNMENT)
-    with open(path, "wb") as file:
+    with open(path + ".part", "wb") as file:
         file.write(head + bytes(-len(head) % ALIGNMENT) + body)
+    os.replace(path + ".part", path)
     return len(head) + -len(head) % ALIGNMENT + len(body)
 
 

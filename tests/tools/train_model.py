@@ -112,8 +112,7 @@ class Norm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks are random stretches of a pool that is drawn once: drawing each anew would cost a third of the
-    training."""
+    """Dropout whose masks are random stretches of a pool drawn once: drawing them anew takes a third of the time."""
 
     POOL = 1 << 24
 
@@ -210,7 +209,7 @@ class Llama(nn.Module):
 # ---------------------------------------------------------------------------------------------------------- training
 
 def loss_of(model, tokens, targets, reduction="mean"):
-    """Cross entropy, in nats. In training, matrix products are in bfloat16: twice as fast where the processor has it."""
+    """Cross entropy, in nats. Training multiplies in bfloat16: twice as fast where the processor has it."""
     with torch.autocast("cpu", torch.bfloat16, enabled=model.training):
         logits = model(tokens)
     return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction=reduction)
@@ -250,13 +249,14 @@ def make_optimizer(model):
 
 def save(path, model, optimizer, rng, state, merges):
     """Writes a checkpoint so that a stop in the middle leaves the older one."""
-    torch.save({"config": model.c, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                "rng": rng.getstate(), "torch_rng": torch.get_rng_state(), "state": state, "merges": merges}, path + ".part")
+    torch.save({
+        "config": model.c, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "rng": rng.getstate(),
+        "torch_rng": torch.get_rng_state(), "state": state, "merges": merges}, path + ".part")
     os.replace(path + ".part", path)
 
 
 def train(args, corpus, merges):
-    """Trains to the end of the schedule, going on from the checkpoint if there is one. Returns the model and figures."""
+    """Trains to the end of the schedule, going on from the checkpoint if there is one: the model, and its figures."""
     torch.manual_seed(SEED)
     rng = random.Random(SEED)
     model = Llama(CONFIG, args.dropout)

@@ -22,7 +22,8 @@ def read_raw(path=DATA):
     with open(path, "rb") as file:
         data = file.read()
     start = data.index(b"\x1f\x9d")
-    return subprocess.run(["gzip", "-dc"], input=data[start:], stdout=subprocess.PIPE, check=True).stdout.decode("ascii")
+    done = subprocess.run(["gzip", "-dc"], input=data[start:], stdout=subprocess.PIPE, check=True)
+    return done.stdout.decode("ascii")
 
 
 def read_chapters(path=DATA):

@@ -70,20 +70,20 @@ static void expect_decoded(const tiny_tokenizer *t, const token_id *tokens, size
     free(back);
 }
 
-/* --- byte-level BPE: merges -------------------------------------------------------------------------------------------------- */
+/* --- byte-level BPE: merges --- */
 
 static const tiny_vocab abc = {.model = "gpt2",
                                .pre = "gpt-2",
-                               .tokens = {{"bc"}, {"ab"}, {"abc"}, {"aa"}},
+                               .tokens = {"bc", "ab", "abc", "aa"},
                                .merges = {"b c", "a b", "a bc", "a a", "a b"}};
 
 static void merges_apply_by_rank_then_from_the_left(void **state)
 {
     (void)state;
     tiny_tokenizer t = open_vocab(&abc);
-    expect(&t, "abc", 0, "258");      /* "b c" is first, then "a bc" */
+    expect(&t, "abc", 0, "258"); /* "b c" is first, then "a bc" */
     expect(&t, "ababc", 0, "257 258");
-    expect(&t, "aaa", 0, "259 97");   /* equal ranks: the left pair */
+    expect(&t, "aaa", 0, "259 97");       /* equal ranks: the left pair */
     expect(&t, "aaaab", 0, "259 97 257"); /* "a b" comes before "a a" */
     expect(&t, "xyz", 0, "120 121 122");
     expect(&t, "", 0, "");
@@ -95,10 +95,10 @@ static void a_string_that_is_no_token_takes_part_in_merges(void **state)
 {
     (void)state;
     tiny_tokenizer t =
-        open_vocab(&(tiny_vocab){.model = "gpt2", .pre = "gpt-2", .tokens = {{"abc"}}, .merges = {"a b", "ab c", "ab x"}});
+        open_vocab(&(tiny_vocab){.model = "gpt2", .pre = "gpt-2", .tokens = {"abc"}, .merges = {"a b", "ab c", "ab x"}});
     expect(&t, "abc", 0, "256");
-    expect(&t, "ab", 0, "97 98");         /* written by its letters */
-    expect(&t, "abx", 0, "97 98 120");    /* "abx" neither */
+    expect(&t, "ab", 0, "97 98");      /* written by its letters */
+    expect(&t, "abx", 0, "97 98 120"); /* "abx" neither */
     tiny_tokenizer_clear(&t);
 }
 
@@ -106,7 +106,7 @@ static void a_string_that_is_no_token_takes_part_in_merges(void **state)
 static void merges_are_ignored_where_the_word_is_a_token(void **state)
 {
     (void)state;
-    tiny_vocab v = {.model = "gpt2", .pre = "smaug-bpe", .tokens = {{"xyz"}, {"\xc4\xa0xyz"}}};
+    tiny_vocab v = {.model = "gpt2", .pre = "smaug-bpe", .tokens = {"xyz", "\xc4\xa0xyz"}};
     tiny_tokenizer t = open_vocab(&v);
     expect(&t, "xyz xyz", 0, "120 121 122 32 120 121 122");
     tiny_tokenizer_clear(&t);
@@ -117,7 +117,7 @@ static void merges_are_ignored_where_the_word_is_a_token(void **state)
     tiny_tokenizer_clear(&t);
 }
 
-/* --- byte-level BPE: words --------------------------------------------------------------------------------------------------- */
+/* --- byte-level BPE: words --- */
 
 /* Digits joined as far as the words allow tell where they were cut. */
 static void each_pre_tokenizer_cuts_numbers_its_way(void **state)
@@ -125,14 +125,12 @@ static void each_pre_tokenizer_cuts_numbers_its_way(void **state)
     (void)state;
     static const struct {
         const char *pre, *ids;
-    } cases[] = {{"llama-bpe", "257 52"},       {"gpt-2", "258"}, {"smollm", "49 50 51 52"}, {"qwen2", "49 50 51 52"},
-                 {"tekken", "49 50 51 52"},     {"gpt-4o", "257 52"}, {"default", "257 52"}, {NULL, "257 52"},
-                 {"deepseek-llm", "258"},       {"viking", "49 50 51 52"}};
+    } cases[] = {{"llama-bpe", "257 52"},   {"gpt-2", "258"},         {"smollm", "49 50 51 52"}, {"qwen2", "49 50 51 52"},
+                 {"tekken", "49 50 51 52"}, {"gpt-4o", "257 52"},     {"default", "257 52"},     {NULL, "257 52"},
+                 {"deepseek-llm", "258"},   {"viking", "49 50 51 52"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        tiny_tokenizer t = open_vocab(&(tiny_vocab){.model = "gpt2",
-                                                    .pre = cases[i].pre,
-                                                    .tokens = {{"12"}, {"123"}, {"1234"}},
-                                                    .merges = {"1 2", "12 3", "123 4"}});
+        tiny_tokenizer t = open_vocab(&(
+            tiny_vocab){.model = "gpt2", .pre = cases[i].pre, .tokens = {"12", "123", "1234"}, .merges = {"1 2", "12 3", "123 4"}});
         expect(&t, "1234", 0, cases[i].ids);
         assert_string_equal(tokenizer_pre(t.t), cases[i].pre ? cases[i].pre : "default");
         assert_int_equal(tokenizer_pre_is_assumed(t.t), cases[i].pre == NULL);
@@ -140,7 +138,8 @@ static void each_pre_tokenizer_cuts_numbers_its_way(void **state)
     }
 }
 
-/* Where regular expression libraries disagree with llama.cpp. The merged pair lies across the place where the wrong cut would be. */
+/* Where regular expression libraries disagree with llama.cpp. The merged pair lies across the place where the wrong cut would be.
+ */
 static void words_are_those_of_llama_cpp(void **state)
 {
     (void)state;
@@ -148,7 +147,12 @@ static void words_are_those_of_llama_cpp(void **state)
         const char *text, *merge, *token, *ids;
     } cases[] = {
         /* U+017F is a small letter, but not an "s": no English ending */
-        {"'\xc5\xbf" "a", "\xc2\xbf a", "\xc2\xbf" "a", "39 197 256"},
+        {"'\xc5\xbf"
+         "a",
+         "\xc2\xbf a",
+         "\xc2\xbf"
+         "a",
+         "39 197 256"},
         {"'sa", "s a", "sa", "39 115 97"},
         {"'Sa", "S a", "Sa", "39 83 97"},
         /* U+180E was a blank once */
@@ -160,8 +164,8 @@ static void words_are_those_of_llama_cpp(void **state)
         {" \n x", "\xc4\x8a \xc4\xa0", "\xc4\x8a\xc4\xa0", "32 10 32 120"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        tiny_tokenizer t = open_vocab(
-            &(tiny_vocab){.model = "gpt2", .pre = "smaug-bpe", .tokens = {{cases[i].token}}, .merges = {cases[i].merge}});
+        tiny_tokenizer t =
+            open_vocab(&(tiny_vocab){.model = "gpt2", .pre = "smaug-bpe", .tokens = {cases[i].token}, .merges = {cases[i].merge}});
         expect(&t, cases[i].text, 0, cases[i].ids);
         tiny_tokenizer_clear(&t);
     }
@@ -172,12 +176,18 @@ static void invalid_bytes_become_their_own_tokens(void **state)
 {
     (void)state;
     tiny_tokenizer t = open_vocab(&(tiny_vocab){
-        .model = "gpt2", .pre = "llama-bpe", .tokens = {{"ab"}, {"a\xc3\xbf"}}, .merges = {"a \xc3\xbf", "a b"}, .more = NULL});
-    expect(&t, "ab\xff" "ab", 0, "256 255 256");
-    expect(&t, "a\xff\xff" "b", 0, "97 255 255 98");
-    expect(&t, "\xe6\xbc", 0, "230 188");             /* cut short */
-    expect(&t, "\xed\xa0\x80", 0, "237 160 128");     /* a surrogate */
-    expect(&t, "\xc0\x80", 0, "192 128");             /* overlong */
+        .model = "gpt2", .pre = "llama-bpe", .tokens = {"ab", "a\xc3\xbf"}, .merges = {"a \xc3\xbf", "a b"}, .more = NULL});
+    expect(&t,
+           "ab\xff"
+           "ab",
+           0, "256 255 256");
+    expect(&t,
+           "a\xff\xff"
+           "b",
+           0, "97 255 255 98");
+    expect(&t, "\xe6\xbc", 0, "230 188");         /* cut short */
+    expect(&t, "\xed\xa0\x80", 0, "237 160 128"); /* a surrogate */
+    expect(&t, "\xc0\x80", 0, "192 128");         /* overlong */
     tiny_tokenizer_clear(&t);
 }
 
@@ -196,21 +206,21 @@ static void any_bytes_come_back(void **state)
     tiny_tokenizer_clear(&t);
 }
 
-/* --- SentencePiece ----------------------------------------------------------------------------------------------------------- */
+/* --- SentencePiece --- */
 
 #define MARKED "\xe2\x96\x81" /* SentencePiece's space */
 
 static const tiny_vocab llama = {.model = "llama",
-                                 .tokens = {{MARKED, 0, -10}, {"a", 0, -11}, {"b", 0, -12}, {"c", 0, -13},
-                                            {"ab", 0, -3}, {"bc", 0, -2}, {"abc", 0, -4}, {MARKED "a", 0, -5}, {"aa", 0, -1}}};
+                                 .tokens = {MARKED, "a", "b", "c", "ab", "bc", "abc", MARKED "a", "aa"},
+                                 .scores = {-10, -11, -12, -13, -3, -2, -4, -5, -1}};
 /* the ids: space 259, a 260, b 261, c 262, ab 263, bc 264, abc 265, space-a 266, aa 267 */
 
 static void the_best_score_is_joined_first(void **state)
 {
     (void)state;
     tiny_tokenizer t = open_vocab(&llama);
-    expect(&t, "abc", 0, "259 265");  /* bc, then abc before space-a */
-    expect(&t, "ab", 0, "259 263");   /* ab, after which space-a is not there any more */
+    expect(&t, "abc", 0, "259 265"); /* bc, then abc before space-a */
+    expect(&t, "ab", 0, "259 263");  /* ab, after which space-a is not there any more */
     expect(&t, "a", 0, "266");
     expect(&t, "aaa", 0, "259 267 260"); /* equal scores: the left pair */
     expect(&t, " a", 0, "259 266");
@@ -246,21 +256,29 @@ static void characters_without_a_token_are_written_as_bytes(void **state)
 {
     (void)state;
     tiny_tokenizer t = open_vocab(&llama);
-    expect(&t, "\xc3\xa9" "a", 0, "259 198 172 260");
-    expect(&t, "\xff" "ab\xe6", 0, "259 258 263 233"); /* and so are invalid ones */
+    expect(&t,
+           "\xc3\xa9"
+           "a",
+           0, "259 198 172 260");
+    expect(&t,
+           "\xff"
+           "ab\xe6",
+           0, "259 258 263 233"); /* and so are invalid ones */
     expect_round_trip(&t, "\xc3\xa9 \xff\xe6\xbc ab  c\n", 12);
     expect_round_trip(&t, " leading", 8);
     assert_int_equal(tokenizer_newline(t.t), 3 + '\n');
     tiny_tokenizer_clear(&t);
 }
 
-/* --- special tokens ---------------------------------------------------------------------------------------------------------- */
+/* --- special tokens --- */
 
 static void control_tokens_are_read_only_where_asked_for(void **state)
 {
     (void)state;
-    tiny_tokenizer t = open_vocab(&(tiny_vocab){
-        .model = "gpt2", .pre = "llama-bpe", .tokens = {{"<a>", KIND_CONTROL}, {"<u>", KIND_USER_DEFINED}, {"<n>", KIND_UNUSED}}});
+    tiny_tokenizer t = open_vocab(&(tiny_vocab){.model = "gpt2",
+                                                .pre = "llama-bpe",
+                                                .tokens = {"<a>", "<u>", "<n>"},
+                                                .kinds = {KIND_CONTROL, KIND_USER_DEFINED, KIND_UNUSED}});
     expect(&t, "x<a>y<u>z<n>", TOKENIZE_PARSE_SPECIAL, "120 256 121 257 122 60 110 62");
     expect(&t, "x<a>y<u>z", 0, "120 60 97 62 121 257 122");
     expect(&t, "<a><a><u><a", TOKENIZE_PARSE_SPECIAL, "256 256 257 60 97");
@@ -277,22 +295,20 @@ static void control_tokens_are_read_only_where_asked_for(void **state)
 static void longer_special_tokens_are_cut_out_first(void **state)
 {
     (void)state;
-    tiny_tokenizer t = open_vocab(&(tiny_vocab){.model = "gpt2",
-                                                .pre = "gpt-2",
-                                                .tokens = {{"abc", KIND_USER_DEFINED},
-                                                           {"bcde", KIND_USER_DEFINED},
-                                                           {"ab", KIND_USER_DEFINED},
-                                                           {"xy", KIND_USER_DEFINED},
-                                                           {"yz", KIND_USER_DEFINED},
-                                                           {"\n\n", KIND_USER_DEFINED},
-                                                           {"\n\n\n", KIND_USER_DEFINED}}});
+    tiny_tokenizer t = open_vocab(
+        &(tiny_vocab){.model = "gpt2",
+                      .pre = "gpt-2",
+                      .tokens = {"abc", "bcde", "ab", "xy", "yz", "\n\n", "\n\n\n", "pqr", "pq", "rstu"},
+                      .kinds = {KIND_USER_DEFINED, KIND_USER_DEFINED, KIND_USER_DEFINED, KIND_USER_DEFINED, KIND_USER_DEFINED,
+                                KIND_USER_DEFINED, KIND_USER_DEFINED, KIND_USER_DEFINED, KIND_USER_DEFINED, KIND_USER_DEFINED}});
     expect(&t, "abcde", 0, "97 257");
     expect(&t, "abcd", 0, "256 100");
     expect(&t, "abab", 0, "258 258");
-    expect(&t, "xyz", 0, "259 122");  /* equal lengths: the smaller id */
+    expect(&t, "xyz", 0, "259 122"); /* equal lengths: the smaller id */
     expect(&t, "yzxyz", 0, "260 259 122");
     expect(&t, "\n\n\n\n\n\n\n\n", 0, "262 262 261");
     expect(&t, "\n\n\n\n", 0, "262 10");
+    expect(&t, "pqrstu", 0, "264 265"); /* "pqr" runs into "rstu", the shorter "pq" does not */
     tiny_tokenizer_clear(&t);
 }
 
@@ -305,7 +321,7 @@ static void phi3s_special_tokens_swallow_blanks_on_their_right(void **state)
 {
     (void)state;
     tiny_tokenizer t = open_vocab(
-        &(tiny_vocab){.model = "llama", .tokens = {{MARKED}, {"a"}, {"<|user|>", KIND_CONTROL}}, .more = named_phi3});
+        &(tiny_vocab){.model = "llama", .tokens = {MARKED, "a", "<|user|>"}, .kinds = {0, 0, KIND_CONTROL}, .more = named_phi3});
     expect(&t, "a<|user|> \n a <|user|>", TOKENIZE_PARSE_SPECIAL, "259 260 261 259 260 259 261");
     expect(&t, "<s> a", TOKENIZE_PARSE_SPECIAL, "1 259 259 260"); /* but not this one */
     tiny_tokenizer_clear(&t);
@@ -322,7 +338,8 @@ static void adds_both(gguf_writer *w)
 static void begin_and_end_are_added_as_the_file_says(void **state)
 {
     (void)state;
-    tiny_vocab v = {.model = "gpt2", .pre = "gpt-2", .tokens = {{"<b>", KIND_CONTROL}, {"<e>", KIND_CONTROL}}, .more = adds_both};
+    tiny_vocab v = {
+        .model = "gpt2", .pre = "gpt-2", .tokens = {"<b>", "<e>"}, .kinds = {KIND_CONTROL, KIND_CONTROL}, .more = adds_both};
     tiny_tokenizer t = open_vocab(&v);
     expect(&t, "x", TOKENIZE_ADD_SPECIAL, "256 120 257");
     expect(&t, "", TOKENIZE_ADD_SPECIAL, "256 257");
@@ -364,8 +381,8 @@ static void generation_ends_by_key_and_by_well_known_text(void **state)
     (void)state;
     tiny_tokenizer t = open_vocab(&(tiny_vocab){.model = "gpt2",
                                                 .pre = "gpt-2",
-                                                .tokens = {{"<|end_of_text|>"}, {"<|eot_id|>"}, {"<|eom_id|>", KIND_CONTROL}, {"<|fim_pad|>"},
-                                                           {"<|end|>"}},
+                                                .tokens = {"<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|fim_pad|>", "<|end|>"},
+                                                .kinds = {0, 0, KIND_CONTROL, 0, 0},
                                                 .more = eos_is_7});
     expect_ends(&t, (token_id[]){7, 256, 257, 258, 259, 260}, 6);
     assert_int_equal(tokenizer_eos(t.t), 7);
@@ -381,20 +398,22 @@ static void generation_ends_by_key_and_by_well_known_text(void **state)
 static void harmony_goes_on_after_an_end_of_message(void **state)
 {
     (void)state;
-    tiny_tokenizer t = open_vocab(&(tiny_vocab){
-        .model = "gpt2", .pre = "gpt-4o", .tokens = {{"<|end|>"}, {"<|return|>"}, {"<|call|>"}, {"<|channel|>", KIND_CONTROL}}});
+    tiny_tokenizer t = open_vocab(&(tiny_vocab){.model = "gpt2",
+                                                .pre = "gpt-4o",
+                                                .tokens = {"<|end|>", "<|return|>", "<|call|>", "<|channel|>"},
+                                                .kinds = {0, 0, 0, KIND_CONTROL}});
     expect_ends(&t, (token_id[]){11, 257, 258}, 3);
     assert_false(tokenizer_is_control(t.t, 256));
     assert_false(tokenizer_is_control(t.t, 259));
     tiny_tokenizer_clear(&t);
 }
 
-/* --- pieces and size --------------------------------------------------------------------------------------------------------- */
+/* --- pieces and size --- */
 
 static void a_piece_is_written_as_far_as_there_is_room(void **state)
 {
     (void)state;
-    tiny_tokenizer t = open_vocab(&(tiny_vocab){.model = "gpt2", .pre = "gpt-2", .tokens = {{"\xc4\xa0hello"}, {"\xe6\xbc\xa2"}}});
+    tiny_tokenizer t = open_vocab(&(tiny_vocab){.model = "gpt2", .pre = "gpt-2", .tokens = {"\xc4\xa0hello", "\xe6\xbc\xa2"}});
     char buf[8] = ".......";
     assert_int_equal(tokenizer_piece(t.t, 256, false, NULL, 0), 6);
     assert_int_equal(tokenizer_piece(t.t, 256, false, buf, 3), 6);
@@ -415,7 +434,8 @@ static void a_long_row_of_one_character_is_encoded_in_near_linear_time(void **st
     char *text = malloc(N);
     const tiny_vocab long_rows = {.model = "gpt2",
                                   .pre = "llama-bpe",
-                                  .tokens = {{"aa"}, {"aaaa"}, {"aaa"}, {"\xc4\xa0\xc4\xa0"}, {"<<", KIND_CONTROL}, {"<<<", KIND_CONTROL}},
+                                  .tokens = {"aa", "aaaa", "aaa", "\xc4\xa0\xc4\xa0", "<<", "<<<"},
+                                  .kinds = {0, 0, 0, 0, KIND_CONTROL, KIND_CONTROL},
                                   .merges = {"a a", "aa aa", "aa a", "\xc4\xa0 \xc4\xa0"}};
     const tiny_vocab *vocabs[] = {&long_rows, &llama};
     for (int v = 0; v < 2; v++) {

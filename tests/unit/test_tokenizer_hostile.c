@@ -28,7 +28,7 @@ static yl_status open_keys(void (*write_keys)(gguf_writer *w), tiny_tokenizer *o
     return tokenizer_new(&out->t, out->g, err);
 }
 
-/* --- what is refused --------------------------------------------------------------------------------------------------------- */
+/* --- what is refused --- */
 
 static const char *const abc[] = {"a", "b", "c"};
 static const char *const merges[] = {"a b"};
@@ -217,7 +217,7 @@ static void contradictions_are_refused_by_name(void **state)
     }
 }
 
-/* --- what has a meaning ------------------------------------------------------------------------------------------------------ */
+/* --- what has a meaning --- */
 
 static void encode(const tiny_tokenizer *t, const char *text, const token_id *ids, size_t n)
 {
@@ -240,7 +240,7 @@ static void an_id_beyond_the_vocabulary_is_ignored(void **state)
     (void)state;
     tiny_tokenizer t;
     yl_error err = {0};
-    tiny_vocab v = {.model = "llama", .tokens = {{"a"}}, .more = ids_beyond_the_vocabulary};
+    tiny_vocab v = {.model = "llama", .tokens = {"a"}, .more = ids_beyond_the_vocabulary};
     assert_int_equal(tiny_tokenizer_new(&t, &v, &err), YL_OK);
     assert_int_equal(tokenizer_bos(t.t), 1); /* SentencePiece's */
     assert_int_equal(tokenizer_eot(t.t), TOKEN_NONE);
@@ -252,7 +252,7 @@ static void an_empty_token_matches_nothing(void **state)
     (void)state;
     tiny_tokenizer t;
     yl_error err = {0};
-    tiny_vocab v = {.model = "gpt2", .pre = "gpt-2", .tokens = {{"", KIND_CONTROL}, {"", KIND_USER_DEFINED}}};
+    tiny_vocab v = {.model = "gpt2", .pre = "gpt-2", .tokens = {"", ""}, .kinds = {KIND_CONTROL, KIND_USER_DEFINED}};
     assert_int_equal(tiny_tokenizer_new(&t, &v, &err), YL_OK);
     encode(&t, "xy", (token_id[]){'x', 'y'}, 2);
     encode(&t, "", NULL, 0);
@@ -305,7 +305,9 @@ static void a_byte_token_without_a_byte_is_its_text(void **state)
     (void)state;
     tiny_tokenizer t;
     yl_error err = {0};
-    tiny_vocab v = {.model = "llama", .tokens = {{"<0xGG>", KIND_BYTE}, {"\xe2\x96", KIND_NORMAL}, {"x", 77}, {"<0x4a>", KIND_BYTE}}};
+    tiny_vocab v = {.model = "llama",
+                    .tokens = {"<0xGG>", "\xe2\x96", "x", "<0x4a>"},
+                    .kinds = {KIND_BYTE, KIND_NORMAL, 77, KIND_BYTE}};
     assert_int_equal(tiny_tokenizer_new(&t, &v, &err), YL_OK);
     char buf[8] = {0};
     assert_int_equal(tokenizer_piece(t.t, 259, false, buf, sizeof buf), 6);
@@ -320,12 +322,9 @@ static void a_byte_token_without_a_byte_is_its_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(contradictions_are_refused_by_name),
-        cmocka_unit_test(an_id_beyond_the_vocabulary_is_ignored),
-        cmocka_unit_test(an_empty_token_matches_nothing),
-        cmocka_unit_test(bytes_without_a_token_are_unknown),
-        cmocka_unit_test(letters_without_a_token_vanish),
-        cmocka_unit_test(a_byte_token_without_a_byte_is_its_text),
+        cmocka_unit_test(contradictions_are_refused_by_name), cmocka_unit_test(an_id_beyond_the_vocabulary_is_ignored),
+        cmocka_unit_test(an_empty_token_matches_nothing),     cmocka_unit_test(bytes_without_a_token_are_unknown),
+        cmocka_unit_test(letters_without_a_token_vanish),     cmocka_unit_test(a_byte_token_without_a_byte_is_its_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,8 +25,8 @@ static const example examples[] = {
     {"\xed\xa0\x80\xed\xbf\xbf\xed\xaf\x41", MARK MARK MARK MARK MARK MARK MARK MARK "A"},
     {"\xf4\x91\x92\x93\xff\x41\x80\xbf\x42", MARK MARK MARK MARK MARK "A" MARK MARK "B"},
     {"\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41", MARK MARK MARK MARK "A"},
-    {"\xf0\x9f\x98", MARK},         /* ends within a character */
-    {"a\xe6\xbc", "a" MARK},        /* likewise */
+    {"\xf0\x9f\x98", MARK},                                /* ends within a character */
+    {"a\xe6\xbc", "a" MARK},                               /* likewise */
     {"\xf0\x9f\xf0\x9f\x98\x80", MARK "\xf0\x9f\x98\x80"}, /* a beginning interrupted by a whole one */
     {"\xf5\xf8\xfe", MARK MARK MARK},
 };

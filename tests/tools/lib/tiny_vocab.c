@@ -46,8 +46,10 @@ static void add_base(arrays *a, bool is_bpe)
         add(a, "</s>", KIND_CONTROL, 0);
     }
     for (int byte = 0; byte < 256; byte++) {
-        if (is_bpe) letter_of(a->bases[byte], byte);
-        else snprintf(a->bases[byte], sizeof a->bases[byte], "<0x%02X>", (unsigned)byte);
+        if (is_bpe)
+            letter_of(a->bases[byte], byte);
+        else
+            snprintf(a->bases[byte], sizeof a->bases[byte], "<0x%02X>", (unsigned)byte);
         add(a, a->bases[byte], is_bpe ? KIND_NORMAL : KIND_BYTE, 0);
     }
 }
@@ -60,8 +62,10 @@ static void write_keys(gguf_writer *w, const tiny_vocab *v, const arrays *a)
     if (v->pre) gguf_writer_str(w, "tokenizer.ggml.pre", v->pre);
     gguf_writer_strings(w, "tokenizer.ggml.tokens", a->texts, a->n);
     gguf_writer_numbers(w, "tokenizer.ggml.token_type", GGUF_I32, a->kinds, a->n);
-    if (strcmp(v->model, "llama") == 0) gguf_writer_numbers(w, "tokenizer.ggml.scores", GGUF_F32, a->scores, a->n);
-    else gguf_writer_strings(w, "tokenizer.ggml.merges", v->merges, n_merges);
+    if (strcmp(v->model, "llama") == 0)
+        gguf_writer_numbers(w, "tokenizer.ggml.scores", GGUF_F32, a->scores, a->n);
+    else
+        gguf_writer_strings(w, "tokenizer.ggml.merges", v->merges, n_merges);
     if (v->more) v->more(w);
 }
 
@@ -76,7 +80,7 @@ yl_status tiny_vocab_write(const tiny_vocab *v, uint8_t **bytes, size_t *n_bytes
     if (!status) status = gguf_writer_new(&w, file, 32, err);
     if (!status) {
         add_base(a, strcmp(v->model, "llama") != 0);
-        for (const tiny_token *t = v->tokens; t->text; t++) add(a, t->text, t->kind ? t->kind : KIND_NORMAL, t->score);
+        for (size_t i = 0; v->tokens[i]; i++) add(a, v->tokens[i], v->kinds[i] ? v->kinds[i] : KIND_NORMAL, v->scores[i]);
         write_keys(w, v, a);
         status = gguf_writer_begin_data(w, err);
     }

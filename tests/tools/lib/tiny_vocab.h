@@ -13,18 +13,14 @@ enum { KIND_NORMAL = 1, KIND_UNKNOWN = 2, KIND_CONTROL = 3, KIND_USER_DEFINED = 
 
 enum { TINY_BPE_FIRST = 256, TINY_SPM_FIRST = 259, TINY_MAX_TOKENS = 512 };
 
-typedef struct tiny_token {
-    const char *text;
-    int32_t kind; /* 0 means KIND_NORMAL */
-    float score;
-} tiny_token;
-
 typedef struct tiny_vocab {
-    const char *model;       /* "gpt2" or "llama" */
-    const char *pre;         /* NULL: no such key */
-    tiny_token tokens[64];   /* up to the first without a text: TINY_BPE_FIRST or TINY_SPM_FIRST and up */
-    const char *merges[64];  /* up to NULL */
-    void (*more)(gguf_writer *w); /* further keys; NULL: none */
+    const char *model;            /* "gpt2" or "llama" */
+    const char *pre;              /* NULL: no such key */
+    const char *tokens[64];       /* up to NULL: the tokens TINY_BPE_FIRST or TINY_SPM_FIRST and up */
+    int32_t kinds[64];            /* of those; 0 means KIND_NORMAL */
+    float scores[64];             /* of those */
+    const char *merges[64];       /* up to NULL */
+    void (*more)(gguf_writer *w); /* writes further keys; NULL: none */
 } tiny_vocab;
 
 /* A vocabulary as a file in memory: what gguf_open_memory takes. The caller frees *bytes. */
