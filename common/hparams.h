@@ -27,9 +27,9 @@ typedef struct hparams {
 
     double rope_freq_base;  /* llama.rope.freq_base, default 10000 */
     rope_scaling rope_type; /* llama.rope.scaling.type */
-    double rope_factor;     /* llama.rope.scaling.factor (or llama.rope.scale_linear), default 1: positions are divided by it. Without
-                             * a type, a factor means linear scaling, as in llama.cpp */
-    uint32_t rope_orig_ctx; /* llama.rope.scaling.original_context_length, default n_ctx_train; YaRN only */
+    double rope_factor; /* llama.rope.scaling.factor (or llama.rope.scale_linear), default 1: positions are divided by it. Without
+                         * a type, a factor means linear scaling, as in llama.cpp */
+    uint32_t rope_orig_ctx;  /* llama.rope.scaling.original_context_length, default n_ctx_train; YaRN only */
     double rope_attn_factor; /* llama.rope.scaling.attn_factor, for YaRN times .yarn_attn_factor; default 1 */
     double rope_ext_factor, rope_beta_fast, rope_beta_slow; /* YaRN, llama.rope.scaling.yarn_*; defaults 1, 32, 1 */
 
@@ -57,13 +57,28 @@ yl_status hparams_check(const hparams *hp, yl_error *err);
 /* The tensors of a Llama model. A slice is: the embedding, layers, the output head; each asks for its own. */
 typedef enum tensor_role {
     /* of a layer: blk.<i>.<name> */
-    TENSOR_ATTN_NORM, TENSOR_ATTN_Q, TENSOR_ATTN_K, TENSOR_ATTN_V, TENSOR_ATTN_OUTPUT,
-    TENSOR_FFN_NORM, TENSOR_FFN_GATE, TENSOR_FFN_UP, TENSOR_FFN_DOWN,
-    TENSOR_ATTN_Q_BIAS, TENSOR_ATTN_K_BIAS, TENSOR_ATTN_V_BIAS, TENSOR_ATTN_OUTPUT_BIAS,
-    TENSOR_FFN_GATE_BIAS, TENSOR_FFN_UP_BIAS, TENSOR_FFN_DOWN_BIAS,
+    TENSOR_ATTN_NORM,
+    TENSOR_ATTN_Q,
+    TENSOR_ATTN_K,
+    TENSOR_ATTN_V,
+    TENSOR_ATTN_OUTPUT,
+    TENSOR_FFN_NORM,
+    TENSOR_FFN_GATE,
+    TENSOR_FFN_UP,
+    TENSOR_FFN_DOWN,
+    TENSOR_ATTN_Q_BIAS,
+    TENSOR_ATTN_K_BIAS,
+    TENSOR_ATTN_V_BIAS,
+    TENSOR_ATTN_OUTPUT_BIAS,
+    TENSOR_FFN_GATE_BIAS,
+    TENSOR_FFN_UP_BIAS,
+    TENSOR_FFN_DOWN_BIAS,
     TENSOR_LAYER_END,
     /* of the whole model */
-    TENSOR_TOKEN_EMBD = TENSOR_LAYER_END, TENSOR_OUTPUT_NORM, TENSOR_OUTPUT, TENSOR_ROPE_FREQS,
+    TENSOR_TOKEN_EMBD = TENSOR_LAYER_END,
+    TENSOR_OUTPUT_NORM,
+    TENSOR_OUTPUT,
+    TENSOR_ROPE_FREQS,
     TENSOR_ROLE_END
 } tensor_role;
 
@@ -80,8 +95,9 @@ enum { TENSOR_NAME_BYTES = 65 };
 /* Writes the tensor's GGUF name, "blk.7.attn_q.weight"; layer is ignored for roles of the whole model. Returns name. */
 char *tensor_role_name(char name[TENSOR_NAME_BYTES], tensor_role role, uint32_t layer);
 
-/* Finds a tensor of the model in a file and checks its shape and type against its spec. *out is NULL when it is optional and absent.
- * YL_EFORMAT: missing, or of another shape, or a vector that is not F32. */
-yl_status hparams_find_tensor(const gguf_tensor **out, const gguf *g, const hparams *hp, tensor_role role, uint32_t layer, yl_error *err);
+/* Finds a tensor of the model in a file and checks its shape and type against its spec. *out is NULL when it is optional and
+ * absent. YL_EFORMAT: missing, or of another shape, or a vector that is not F32. */
+yl_status hparams_find_tensor(const gguf_tensor **out, const gguf *g, const hparams *hp, tensor_role role, uint32_t layer,
+                              yl_error *err);
 
 #endif

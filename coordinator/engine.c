@@ -5,10 +5,23 @@
 #include "engine_internal.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { WAIT_MS = 100 };
+
+void engine_log(const engine *e, engine_log_level level, const char *format, ...)
+{
+    if (!e->o.on_log) return;
+    char line[YL_ERROR_MSG_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    e->o.on_log(e->o.ctx, level, line);
+}
 
 static stage *stage_of_worker(engine *e, int worker)
 {
@@ -57,13 +70,27 @@ static yl_status take_result(engine *e, const frame *f, yl_error *err)
     return YL_OK;
 }
 
+/* Does an ERROR concern something that we asked for? A worker also answers so to bytes that a stranger sent it. */
+static bool is_about_us(const engine *e, const frame_error *f)
+{
+    if (f->about == FRAME_ASSIGN || f->about == FRAME_TENSOR) return true;
+    return f->id && (f->id == e->awaited_id || pipeline_has_in_flight(e->pipeline, f->id));
+}
+
+static yl_status take_error(engine *e, const stage *s, const frame_error *f, yl_error *err)
+{
+    const char *name = s ? s->name : "?", *text = (const char *)f->message.data;
+    int n = (int)f->message.n_bytes;
+    if (is_about_us(e, f)) return yl_fail(err, YL_EPEER, "worker '%s': %.*s", name, n, text);
+    engine_log(e, ENGINE_LOG_WARN, "worker '%s' refused a frame that we did not send: %.*s", name, n, text);
+    return YL_OK;
+}
+
 static yl_status take_frame(void *ctx, int worker, const frame *f, yl_error *err)
 {
     engine *e = ctx;
     stage *s = stage_of_worker(e, worker);
-    if (f->kind == FRAME_ERROR)
-        return yl_fail(err, YL_EPEER, "worker '%s': %.*s", s ? s->name : "?", (int)f->error.message.n_bytes,
-                       (const char *)f->error.message.data);
+    if (f->kind == FRAME_ERROR) return take_error(e, s, &f->error, err);
     if (f->epoch != e->epoch) return YL_OK; /* of a wiring that is over */
     switch (f->kind) {
     case FRAME_RESULT: return take_result(e, f, err);

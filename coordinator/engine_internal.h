@@ -51,6 +51,9 @@ struct engine {
 /* Waits up to wait_ms for frames and handles them; notices workers that ended. */
 yl_status engine_pump(engine *e, uint32_t wait_ms, yl_error *err);
 
+/* A line for the caller's log. */
+void engine_log(const engine *e, engine_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
 /* engine_open.c: answers WANT. */
 yl_status engine_send_chunk(engine *e, stage *s, const frame_want_chunk *want, yl_error *err);
 

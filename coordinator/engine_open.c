@@ -9,7 +9,6 @@
 #include "placement.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,18 +17,6 @@
 enum { DEFAULT_TIMEOUT_MS = 10000, DEFAULT_BATCH = 2048, DEFAULT_UBATCH = 512, WAIT_MS = 20, N_ARGS = 24 };
 
 static const double MIB = 1024.0 * 1024.0;
-
-static void log_line(const engine *e, engine_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void log_line(const engine *e, engine_log_level level, const char *format, ...)
-{
-    if (!e->o.on_log) return;
-    char line[512];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    e->o.on_log(e->o.ctx, level, line);
-}
 
 /* ---- what was asked for ---- */
 
@@ -56,8 +43,8 @@ static yl_status settle_options(engine *e, yl_error *err)
     if (e->n_ctx > HPARAMS_MAX_CTX)
         return yl_fail(err, YL_ELIMIT, "a context of %u positions: at most %d", e->n_ctx, HPARAMS_MAX_CTX);
     if (trained && e->n_ctx > trained)
-        log_line(e, ENGINE_LOG_WARN, "a context of %u positions, but the model was trained for %u: expect worse text beyond",
-                 e->n_ctx, trained);
+        engine_log(e, ENGINE_LOG_WARN, "a context of %u positions, but the model was trained for %u: expect worse text beyond",
+                   e->n_ctx, trained);
     return YL_OK;
 }
 
@@ -148,9 +135,9 @@ static yl_status check_memory(const engine *e, yl_error *err)
                        o->model_path, needed / MIB, weights / MIB, copied ? "" : " mapped, not counted", e->n_ctx, kv / MIB,
                        available / MIB, copied && !o->stream_weights ? ", or --mmap" : "");
     if (available > 0 && weights + kv > available)
-        log_line(e, ENGINE_LOG_WARN,
-                 "the model (%.0f MiB) and its KV cache (%.0f MiB) are larger than the free memory (%.0f MiB): it will be slow",
-                 weights / MIB, kv / MIB, available / MIB);
+        engine_log(e, ENGINE_LOG_WARN,
+                   "the model (%.0f MiB) and its KV cache (%.0f MiB) are larger than the free memory (%.0f MiB): it will be slow",
+                   weights / MIB, kv / MIB, available / MIB);
     return YL_OK;
 }
 
@@ -340,10 +327,10 @@ yl_status engine_open(engine **out, const engine_options *options, yl_error *err
     }
     for (uint32_t i = 0; i < e->n_stages; i++) {
         const stage *s = &e->stages[i];
-        log_line(e, ENGINE_LOG_DEBUG, "%s: layers %u to %u%s%s, %.1f MiB of weights, %.1f MiB of KV cache, ready after %.0f ms",
-                 s->name, s->range.layer_begin, s->range.layer_end, s->range.has_embd ? ", embedding" : "",
-                 s->range.has_head ? ", output head" : "", (double)s->ready.weight_bytes / MIB, (double)s->ready.kv_bytes / MIB,
-                 (double)s->ready.load_ns / 1e6);
+        engine_log(e, ENGINE_LOG_DEBUG, "%s: layers %u to %u%s%s, %.1f MiB of weights, %.1f MiB of KV cache, ready after %.0f ms",
+                   s->name, s->range.layer_begin, s->range.layer_end, s->range.has_embd ? ", embedding" : "",
+                   s->range.has_head ? ", output head" : "", (double)s->ready.weight_bytes / MIB, (double)s->ready.kv_bytes / MIB,
+                   (double)s->ready.load_ns / 1e6);
     }
     *out = e;
     return YL_OK;

@@ -1,7 +1,7 @@
 /* generate.h: a prompt in, tokens out: the loop that everybody knows.
  *
- * Feeds the prompt, samples a token from the last row's answer, feeds it, and so on, until an end token, a limit, or the caller says
- * stop. Asks the last stage for what the sampler needs, and again for all logits when that was not enough. */
+ * Feeds the prompt, samples a token from the last row's answer, feeds it, and so on, until an end token, a limit, or the caller
+ * says stop. Asks the last stage for what the sampler needs, and again for all logits when that was not enough. */
 #ifndef YL_GENERATE_H
 #define YL_GENERATE_H
 
@@ -13,9 +13,9 @@ typedef enum generate_stop { GENERATE_STOP_END, GENERATE_STOP_LIMIT, GENERATE_ST
 
 typedef struct generate_options {
     uint32_t seq;
-    uint32_t n_past;       /* positions of the sequence that are already fed and stay */
-    int64_t n_predict;     /* tokens at most; -1: until an end token or the context is full */
-    uint64_t index;        /* of the first token in the sampler's random stream: tokens sampled before in this sequence */
+    uint32_t n_past;   /* positions of the sequence that are already fed and stay */
+    int64_t n_predict; /* tokens at most; -1: until an end token or the context is full */
+    uint64_t index;    /* of the first token in the sampler's random stream: tokens sampled before in this sequence */
     /* Each token as it is sampled, end tokens too (is_end; then nothing follows). False: stop (the token counts as given). */
     bool (*on_token)(void *ctx, token_id token, bool is_end);
     /* Prompt progress, n_done of n_prompt rows; may be NULL. */
@@ -25,14 +25,15 @@ typedef struct generate_options {
 
 typedef struct generate_result {
     generate_stop stop;
-    uint32_t n_past;          /* positions fed: prompt and all tokens but the last */
-    uint64_t n_generated;     /* tokens sampled, an end token included */
-    double prompt_ms;         /* to the first token */
-    double generate_ms;       /* from the first token to the last */
-    uint64_t n_asked_again;   /* tokens that needed all logits */
+    uint32_t n_past;        /* positions fed: prompt and all tokens but the last */
+    uint64_t n_generated;   /* tokens sampled, an end token included */
+    double prompt_ms;       /* to the first token */
+    double generate_ms;     /* from the first token to the last */
+    uint64_t n_asked_again; /* tokens that needed all logits */
 } generate_result;
 
-/* prompt: n >= 1 tokens, at positions n_past ... The sampler is told of every token (accept). On YL_ECANCELED result is filled in, too. */
+/* prompt: n >= 1 tokens, at positions n_past ... The sampler is told of every token (accept). On YL_ECANCELED result is filled in,
+ * too. */
 yl_status generate(engine *e, const tokenizer *t, sampler *s, const token_id *prompt, size_t n, const generate_options *options,
                    generate_result *result, yl_error *err);
 

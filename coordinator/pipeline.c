@@ -142,6 +142,19 @@ uint32_t pipeline_n_in_flight(const pipeline *p)
     return p->n_in_flight;
 }
 
+static flight *find_flight(const pipeline *p, uint64_t id)
+{
+    for (uint32_t i = 0; i < p->depth; i++) {
+        if (p->flights[i].is_used && p->flights[i].id == id) return &p->flights[i];
+    }
+    return NULL;
+}
+
+bool pipeline_has_in_flight(const pipeline *p, uint64_t id)
+{
+    return find_flight(p, id) != NULL;
+}
+
 uint64_t pipeline_take_id(pipeline *p)
 {
     return p->next_id++;
@@ -268,10 +281,7 @@ static void land(pipeline *p, flight *fl)
 yl_status pipeline_result(pipeline *p, const frame *result, pipeline_answer_fn *on_answer, void *ctx, yl_error *err)
 {
     const frame_result *r = &result->result;
-    flight *fl = NULL;
-    for (uint32_t i = 0; i < p->depth && !fl; i++) {
-        if (p->flights[i].is_used && p->flights[i].id == r->id) fl = &p->flights[i];
-    }
+    flight *fl = find_flight(p, r->id);
     if (!fl) return yl_fail(err, YL_EPEER, "RESULT for frame %" PRIu64 ", which is not on its way", r->id);
     for (uint32_t i = 0; i < r->n_answers; i++) fl->n_answered += !r->answers[i].first; /* a long answer comes in several pieces */
     if (fl->n_answered > fl->n_wants || (!r->more && fl->n_answered != fl->n_wants))

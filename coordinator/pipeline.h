@@ -39,6 +39,8 @@ bool pipeline_is_done(const pipeline *p, uint32_t seq);
 void pipeline_drop(pipeline *p, uint32_t seq);
 /* Frames on their way, of dropped requests too. */
 uint32_t pipeline_n_in_flight(const pipeline *p);
+/* Is the frame with this id on its way? */
+bool pipeline_has_in_flight(const pipeline *p, uint64_t id);
 
 /* Makes the next FORWARD if there are rows to send and credit for them. The frame is valid until the next call. */
 bool pipeline_next(pipeline *p, frame *out);

@@ -433,6 +433,15 @@ static void take_start(field_reader *r, frame *f)
                         (unsigned long long)version, FRAME_VERSION);
 }
 
+unsigned frame_peek_kind(const uint8_t *bytes, size_t n_bytes)
+{
+    frame f = {0};
+    field_reader r = {.in = {bytes, n_bytes ? bytes + n_bytes : bytes}, .frame = "frame", .n_left = 1};
+    field_open_array(&r, "array");
+    take_start(&r, &f);
+    return r.status ? 0 : (unsigned)f.kind;
+}
+
 yl_status frame_decode(frame *out, frame_scratch *scratch, const uint8_t *bytes, size_t n_bytes, yl_error *err)
 {
     memset(out, 0, sizeof *out);

@@ -164,11 +164,12 @@ static void send_control_frame(shell *s, const frame *f)
     frame_bytes_clear(&bytes);
 }
 
-static void tell_error(shell *s, frame_kind about, const yl_error *cause)
+/* The chain that ASSIGN asked for does not stand (any more). */
+static void tell_error(shell *s, const yl_error *cause)
 {
     say(s, 0, "%s", cause->msg);
     frame_bytes bytes = {0};
-    if (!frame_encode_error(&bytes, s->next_epoch, about, 0, cause, NULL)) send_control(s, &bytes);
+    if (!frame_encode_error(&bytes, s->next_epoch, FRAME_ASSIGN, 0, cause, NULL)) send_control(s, &bytes);
     frame_bytes_clear(&bytes);
 }
 
@@ -219,7 +220,7 @@ static void rewire(shell *s, const letter *l)
     if (!s->monitor || zmq_socket_monitor(s->next, monitor, ZMQ_EVENT_HANDSHAKE_SUCCEEDED) || zmq_connect(s->monitor, monitor) ||
         zmq_connect(s->next, s->next_endpoint)) {
         zmq_failed(&cause, "cannot connect to the next stage at", s->next_endpoint);
-        tell_error(s, FRAME_ASSIGN, &cause);
+        tell_error(s, &cause);
         return;
     }
     s->next_deadline_ms = now_ms() + s->options->silence_ms;
@@ -265,7 +266,7 @@ static void check_next(shell *s, uint64_t now)
                 s->next_endpoint, s->options->name);
     else
         yl_fail(&cause, YL_EPEER, "the next stage at %s takes no more frames from '%s'", s->next_endpoint, s->options->name);
-    tell_error(s, s->next_is_up ? FRAME_FORWARD : FRAME_ASSIGN, &cause);
+    tell_error(s, &cause);
     letter_free(s->stalled);
     s->stalled = NULL;
     s->next_deadline_ms = 0;
@@ -330,9 +331,18 @@ static void receive_control(shell *s)
     }
 }
 
+/* Nothing but FORWARD and SEQ comes down the chain: whoever sends something else here is not the stage before. */
 static void receive_data(shell *s)
 {
-    for (letter *l; (l = receive(s->data));) mailbox_push(s->in, l);
+    for (letter *l; (l = receive(s->data));) {
+        unsigned kind = frame_peek_kind(l->message.data, l->message.n_bytes);
+        if (kind == FRAME_FORWARD || kind == FRAME_SEQ) {
+            mailbox_push(s->in, l);
+            continue;
+        }
+        say(s, 1, "%zu bytes that are no frame of a chain were dropped", l->message.n_bytes);
+        letter_free(l);
+    }
 }
 
 /* What the compute thread wants done. True: go on. */

@@ -1,8 +1,8 @@
 /* kernels.h: the operations where the time goes.
  *
  * One table an instruction set, chosen once by main and handed to whoever computes. Every table computes the same bits; scalar.c is
- * the definition (numerics contract: docs in common/NUMERICS.md). A weight row times an activation row is one result that depends on
- * those two rows only, so any split of rows over threads, batches or machines gives the same. */
+ * the definition (numerics contract: docs in common/NUMERICS.md). A weight row times an activation row is one result that depends
+ * on those two rows only, so any split of rows over threads, batches or machines gives the same. */
 #ifndef YL_KERNELS_H
 #define YL_KERNELS_H
 
@@ -23,10 +23,10 @@ typedef struct matrix {
  * f32 as they are, or int8 with one scale a block. Views into the caller's scratch. */
 typedef struct activations {
     uint32_t n_rows, n_cols;
-    uint32_t block;  /* 0, 32 or 256 */
-    const float *x;  /* [n_rows, n_cols], always */
-    int8_t *q;       /* [n_rows, n_cols], block > 0 */
-    float *d;        /* [n_rows, n_cols / block], block > 0 */
+    uint32_t block; /* 0, 32 or 256 */
+    const float *x; /* [n_rows, n_cols], always */
+    int8_t *q;      /* [n_rows, n_cols], block > 0 */
+    float *d;       /* [n_rows, n_cols / block], block > 0 */
 } activations;
 
 enum { KV_PAGE_POSITIONS = 64, KV_BLOCK_POSITIONS = 16 };
@@ -67,7 +67,8 @@ typedef struct kernels {
     void (*add)(float *y, const float *x, size_t n);
 
     /* Attention of n_q query heads that share one KV head, at one position: all positions [0, n_pos) are attended, n_pos >= 1. N11.
-     * q, out: [n_q, n_embd_head]; scale: 1 / sqrt(n_embd_head); scores: scratch of at least n_q * (n_pos rounded up to 16) floats. */
+     * q, out: [n_q, n_embd_head]; scale: 1 / sqrt(n_embd_head); scores: scratch of at least n_q * (n_pos rounded up to 16) floats.
+     */
     void (*attention)(float *out, const float *q, size_t n_q, const kv_head *kv, size_t n_pos, size_t n_embd_head, float scale,
                       float *scores);
 

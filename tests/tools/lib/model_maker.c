@@ -79,8 +79,8 @@ static yl_status list_tensors(tensor_list *list, const model_spec *spec, yl_erro
 }
 
 /* Standard deviation of a matrix's weights. 1 / sqrt(n_cols) keeps the length of a normed row. The output matrix gives logits of
- * the spread that was asked for; queries are longer, so that attention prefers some positions; an embedding that is not the output matrix too has length one
- * an element, so that the first layers do not forget the token at once. */
+ * the spread that was asked for; queries are longer, so that attention prefers some positions; an embedding that is not the output
+ * matrix too has length one an element, so that the first layers do not forget the token at once. */
 static float deviation(const model_spec *spec, const made_tensor *t)
 {
     float even = (float)(1 / yl_pow((double)t->n_cols, 0.5));

@@ -15,7 +15,7 @@ typedef struct model_spec {
     quant_type more_types[TENSOR_ROLE_END]; /* of it in those layers that llama.cpp's "_M" mixes give more bits */
     bool biases;                            /* all seven kinds */
     bool rope_freqs;                        /* a tensor rope_freqs.weight, as Llama 3.1 has it */
-    float logit_spread;                /* standard deviation of the logits, about: 2.5 */
+    float logit_spread;                     /* standard deviation of the logits, about: 2.5 */
     uint64_t seed;
     uint32_t n_parts;   /* files; 1: not split */
     uint32_t alignment; /* general.alignment */
