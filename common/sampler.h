@@ -100,7 +100,7 @@ typedef struct sampler sampler;
  * point to. YL_EINVAL as sampler_check_settings, or a token beyond n_vocab; YL_ELIMIT: more than SAMPLER_MAX_VOCAB; YL_ENOMEM. Then
  * *out is NULL. */
 yl_status sampler_new(sampler **out, const sampler_settings *s, uint32_t n_vocab, uint32_t n_ctx, yl_error *err);
-sampler *sampler_clone(const sampler *s); /* with its state; NULL: no memory */
+sampler *sampler_clone(const sampler *from); /* with its state; NULL: no memory */
 void sampler_free(sampler *s);
 
 /* What the next sample needs: how many top candidates, and which tokens besides (penalised, biased, banned). The list belongs to

@@ -32,7 +32,7 @@ typedef struct conversation {
 } conversation;
 
 /* system NULL: none. The sampler is borrowed. Release with conversation_clear. */
-yl_status conversation_init(conversation *c, session *s, chat_template t, sampler *sampler, const char *system, yl_error *err);
+yl_status conversation_init(conversation *c, session *s, chat_template t, sampler *smpl, const char *system, yl_error *err);
 void conversation_clear(conversation *c);
 
 /* Adds a message of the user. Requires that it is the user's turn: at the beginning, and after an answer. */

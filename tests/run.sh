@@ -10,7 +10,7 @@ cd "$top"
 . deploy/packages.sh
 
 install_packages "building yllama" $YLLAMA_BUILD_PACKAGES
-install_packages "testing yllama" libcmocka-dev clang "libclang-rt-14-dev|libclang-rt-19-dev|libclang-rt-18-dev" clang-format nodejs
+install_packages "testing yllama" libcmocka-dev clang "libclang-rt-14-dev|libclang-rt-19-dev|libclang-rt-18-dev" clang-format clang-tidy nodejs
 command -v npm >/dev/null || install_packages "testing yllama" npm
 
 jobs=$(nproc)
@@ -39,6 +39,12 @@ if [ "${1-}" != --fast ]; then
     quietly cmake --preset clang-asan
     quietly cmake --build build-asan -j "$jobs"
     ctest --test-dir build-asan -j "$jobs" --output-on-failure --no-tests=error -LE "measures|oracle" | tail -n 15
+
+    if clang-tidy --version | grep -q 'version 14\.'; then
+        step "clang-tidy"
+        git ls-files 'common/*.c' 'proto/*.c' 'worker/*.c' 'coordinator/*.c' >build-asan/sources
+        quietly xargs -a build-asan/sources -P "$jobs" -n 4 clang-tidy -p build-asan --quiet
+    fi
 
     step "thread sanitizer"
     quietly cmake --preset tsan

@@ -3,7 +3,6 @@
  * The first byte chooses one of a few vocabularies, the rest is the text, in a block of exactly its size. Beyond coming back, the
  * tokens are held against slow, plain ways to do the same: SentencePiece by searching the best pair again and again, the cut at
  * special tokens by searching each of them in turn. */
-#define _GNU_SOURCE /* memmem */
 #undef NDEBUG
 #include <assert.h>
 #include <stdlib.h>
