@@ -1,0 +1,162 @@
+/* test_commands.c: every command of yllama on the model that the repository ships. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "child.h"
+#include "scratch_dir.h"
+
+#define YLLAMA YLLAMA_BIN_DIR "/yllama"
+#define MODEL YLLAMA_SOURCE_DIR "/deploy/local/model/kingjames.gguf"
+
+enum { PATIENCE_MS = 60000, MAX_ARGS = 32 };
+
+typedef struct rig {
+    scratch_dir dir;
+    child child;
+} rig;
+
+static int set_up(void **state)
+{
+    rig *r = calloc(1, sizeof *r);
+    *state = r;
+    return scratch_dir_init(&r->dir) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    rig *r = *state;
+    scratch_dir_clear(&r->dir);
+    free(r);
+    return 0;
+}
+
+/* Runs yllama COMMAND -m MODEL ..., the last argument NULL, and returns what it wrote. */
+static const char *run(rig *r, const char *input, const char *command, ...)
+{
+    const char *argv[MAX_ARGS] = {YLLAMA, command, "-m", MODEL};
+    va_list args;
+    va_start(args, command);
+    for (int i = 4; i < MAX_ARGS - 1; i++) {
+        argv[i] = va_arg(args, const char *);
+        if (!argv[i]) break;
+    }
+    va_end(args);
+    assert_true(child_start(&r->child, argv, input, r->dir.path));
+    bool ended = child_wait(&r->child, PATIENCE_MS);
+    child_end(&r->child);
+    if (!ended || r->child.exit_code != 0) fail_msg("exit code %d: %s", r->child.exit_code, r->child.err);
+    return r->child.out;
+}
+
+static void tokenize_shows_pieces(void **state)
+{
+    const char *out = run(*state, NULL, "tokenize", "-p", "In the beginning", NULL);
+    assert_non_null(strstr(out, "<|begin_of_text|>"));
+    assert_non_null(strstr(out, "' the'"));
+    char again[256];
+    snprintf(again, sizeof again, "%s", run(*state, NULL, "tokenize", "-p", "In the beginning", "--ids", NULL));
+    assert_int_equal(again[0], '[');
+    assert_string_equal(run(*state, "In the beginning", "tokenize", "--ids", NULL), again); /* from a pipe */
+}
+
+static void inspect_describes_the_model(void **state)
+{
+    const char *out = run(*state, NULL, "inspect", NULL);
+    assert_non_null(strstr(out, "llama"));
+    assert_non_null(strstr(out, "Q8_0"));
+    assert_int_equal(run(*state, NULL, "inspect", "--json", NULL)[0], '{');
+}
+
+static size_t read_file(const char *path, uint8_t *buf, size_t capacity)
+{
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    size_t n = fread(buf, 1, capacity, f);
+    fclose(f);
+    return n;
+}
+
+static void logits_are_the_same_bytes_over_any_workers(void **state)
+{
+    rig *r = *state;
+    enum { CAPACITY = 1 << 20 };
+    uint8_t *one = malloc(CAPACITY), *three = malloc(CAPACITY);
+    char path[SCRATCH_PATH_BYTES];
+    scratch_dir_path(&r->dir, path, "logits.f32");
+    run(r, NULL, "logits", "--tokens", "1 2 3 40 50 60", "-o", path, NULL);
+    size_t n = read_file(path, one, CAPACITY);
+    assert_true(n > 0 && n % (6 * 4) == 0);
+    run(r, NULL, "logits", "--tokens", "1 2 3 40 50 60", "-o", path, "--local", "3", "-ub", "2", NULL);
+    assert_int_equal(read_file(path, three, CAPACITY), n);
+    assert_memory_equal(one, three, n);
+    free(one);
+    free(three);
+}
+
+/* Text of the book that it was trained on is foreseen far better than noise is, and the figure depends on no worker. */
+static void perplexity_tells_text_from_noise(void **state)
+{
+    rig *r = *state;
+    char path[SCRATCH_PATH_BYTES], first[4096];
+    FILE *f = fopen(scratch_dir_path(&r->dir, path, "text.txt"), "w");
+    assert_non_null(f);
+    for (int i = 0; i < 40; i++)
+        fputs("And the LORD spake unto Moses, saying, Speak unto the children of Israel, and say unto them. ", f);
+    fclose(f);
+    snprintf(first, sizeof first, "%s", run(r, NULL, "perplexity", "-f", path, "-c", "64", NULL));
+    assert_string_equal(run(r, NULL, "perplexity", "-f", path, "-c", "64", "--local", "2", NULL), first);
+    const char *figure = strstr(first, "PPL = ");
+    assert_non_null(figure);
+    double text = atof(figure + 6);
+    f = fopen(path, "w");
+    for (int i = 0; i < 400; i++) fprintf(f, "%c%c%d", 'a' + i * 7 % 26, 'A' + i * 11 % 26, i * 13 % 97);
+    fclose(f);
+    double noise = atof(strstr(run(r, NULL, "perplexity", "-f", path, "-c", "64", NULL), "PPL = ") + 6);
+    assert_true(text > 1 && text < 40);
+    assert_true(noise > 10 * text);
+}
+
+/* A conversation without a terminal: lines in, answers out. The second answer depends on the first turn, and on no worker. */
+static void chat_answers_lines(void **state)
+{
+    rig *r = *state;
+    char both[4096];
+    static const char *const LINES = "Who art thou?\nWhat sayest thou?\n";
+    snprintf(both, sizeof both, "%s", run(r, LINES, "chat", "--chat-template", "chatml", "-n", "12", "--temp", "0", NULL));
+    assert_string_equal(run(r, LINES, "chat", "--chat-template", "chatml", "-n", "12", "--temp", "0", "--local", "2", NULL), both);
+    const char *first = run(r, "Who art thou?\n", "chat", "--chat-template", "chatml", "-n", "12", "--temp", "0", NULL);
+    assert_true(strlen(first) > 10);
+    assert_memory_equal(first, both, strlen(first));
+    assert_true(strlen(both) > strlen(first) + 5);
+}
+
+/* What the README promises of a first run. */
+static void the_model_writes_words(void **state)
+{
+    const char *out = run(*state, NULL, "run", "-p", "And the LORD said unto", "-n", "32", "--seed", "1", "--local", "2", NULL);
+    assert_memory_equal(out, "And the LORD said unto", 22);
+    size_t n_words = 0;
+    for (const char *c = out; *c; c++) n_words += *c == ' ';
+    assert_true(n_words > 12);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tokenize_shows_pieces),
+        cmocka_unit_test(inspect_describes_the_model),
+        cmocka_unit_test(logits_are_the_same_bytes_over_any_workers),
+        cmocka_unit_test(perplexity_tells_text_from_noise),
+        cmocka_unit_test(chat_answers_lines),
+        cmocka_unit_test(the_model_writes_words),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
