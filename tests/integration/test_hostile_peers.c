@@ -46,7 +46,7 @@ static int set_up(void **state)
     char log[SCRATCH_PATH_BYTES];
     engine_options o = {.model_path = r->model,
                         .n_local = N_STAGES,
-                        .n_threads = 1,
+                        .n_threads = 2,
                         .n_ctx = 128,
                         .worker_program = YLLAMA_BIN_DIR "/yllama-worker",
                         .log_path = scratch_dir_path(&r->dir, log, "workers.log"),
