@@ -16,7 +16,10 @@ since short ones cost less. Every twentieth chapter is held out and only measure
 --minutes; a checkpoint is written to --work every two minutes, and the same command goes on from it. All draws have a
 fixed seed, but how many steps fit into the time depends on the machine, and with it the exact weights.
 
-MEASURED
+The shipped file took 125.5 minutes (10,435 steps, 21.4 million tokens, 18 epochs) on one core of an AMD EPYC with
+AVX512-BF16: 4,900 tokens a second while the machine was free, 2,837 on average because it was shared. The run was begun
+with --minutes 100 and continued from minute 36 with --minutes 125.5. Over all 59 held-out chapters the loss is
+2.610 nats a token (perplexity 13.6), 1.135 bits a byte; quantizing to Q8_0 costs 0.0002 of it.
 """
 
 import argparse
