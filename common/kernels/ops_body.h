@@ -22,7 +22,7 @@
 
 _Static_assert((int)VF_LANES == (int)YL_SUM_PARTIALS, "a vector is the partial sums of N10");
 _Static_assert((int)VF_LANES == (int)KV_BLOCK_POSITIONS, "a vector is a block of keys");
-_Static_assert(VF_TILE >= 4 && (VF_TILE & (VF_TILE - 1)) == 0, "tiles of 4 vectors, or of a power of two of heads");
+_Static_assert(VF_TILE >= 4 && (VF_TILE & (VF_TILE - 1)) == 0, "tiles of a power of two of heads");
 
 /* N10's tree. */
 VF_INLINE float sum_lanes(vf partials)
@@ -208,24 +208,22 @@ typedef struct page_work {
     const uint8_t *memory; /* keys or values of this page */
     const uint8_t *next;   /* those of the next page, for prefetching; of this one if it is the last */
     size_t stride, n_q, n_pos, n_embd_head;
-    kv_type type;
 } page_work;
-
-/* Most query heads of a tile: with 4 vectors each, or with fewer vectors more heads up to 8. */
-enum { TILE_HEADS = VF_TILE < 8 ? VF_TILE : 8 };
 
 /* The largest power of two of heads, of those that are left. */
 static size_t tile_heads(size_t n_q)
 {
-    size_t n = TILE_HEADS;
+    size_t n = VF_TILE;
     while (n > n_q) n /= 2;
     return n;
 }
 
-/* How many vectors a tile of n_h heads has: a page has 4 blocks. */
+/* How many vectors a tile of n_h heads has. With one, each multiplication takes its broadcast operand from memory where the
+ * instruction set can do that; with more, broadcasting is an instruction of its own, which costs more than it saves (measured). A
+ * single head needs two chains of additions to hide their latency. */
 VF_INLINE size_t tile_vectors(size_t n_h)
 {
-    return VF_TILE / n_h < 4 ? VF_TILE / n_h : 4;
+    return n_h == 1 ? 2 : 1;
 }
 
 /* Asks for what a tile of the next page will read where this one reads now: only there the processor's own prefetching ends. */
@@ -244,7 +242,7 @@ VF_INLINE void score_tile(const page_work *w, kv_type type, size_t h, size_t n_h
     VF_UNROLL
     for (size_t i = 0; i < n_h * n_v; i++) acc[i] = vf_zero();
     for (size_t d = 0; d < n_embd_head; d++, keys += row_bytes, next += row_bytes) {
-        vf k[4];
+        vf k[2];
         VF_UNROLL
         for (size_t v = 0; v < n_v; v++) {
             prefetch(next + v * n_embd_head * row_bytes);
@@ -265,12 +263,12 @@ VF_INLINE void score_tile(const page_work *w, kv_type type, size_t h, size_t n_h
     }
 }
 
+/* A page's scores of n_h heads: all its blocks in which a position is attended. */
 VF_INLINE void score_heads(const page_work *w, kv_type type, size_t h, size_t n_h)
 {
     size_t n_blocks = (w->n_pos + KV_BLOCK_POSITIONS - 1) / KV_BLOCK_POSITIONS, block = 0, n_v = tile_vectors(n_h);
     for (; block + n_v <= n_blocks; block += n_v) score_tile(w, type, h, n_h, block, n_v);
-    if (n_v == 1) return;
-    for (; block < n_blocks; block++) score_tile(w, type, h, n_h, block, 1);
+    if (n_v == 2 && block < n_blocks) score_tile(w, type, h, n_h, block, 1);
 }
 
 /* Adds e_j * v_j over the page's positions to n_v vectors of n_h heads, elements [d, d + 16 n_v). The last vector may be short:
@@ -289,7 +287,7 @@ VF_INLINE void value_tile(const page_work *w, kv_type type, size_t h, size_t n_h
         for (size_t v = 0; v < n_v; v++) acc[i * n_v + v] = vf_load_n(out + i * n_embd_head + v * VF_LANES, n);
     }
     for (size_t j = 0; j < w->n_pos; j++, values += row_bytes, next += row_bytes) {
-        vf x[4];
+        vf x[2];
         VF_UNROLL
         for (size_t v = 0; v < n_v; v++) {
             if (v * vector_bytes % 64 == 0) prefetch(next + v * vector_bytes);
@@ -309,12 +307,14 @@ VF_INLINE void value_tile(const page_work *w, kv_type type, size_t h, size_t n_h
     }
 }
 
+/* Adds a page's values to the sums of n_h heads. */
 VF_INLINE void value_heads(const page_work *w, kv_type type, size_t h, size_t n_h)
 {
     size_t d = 0, n_v = tile_vectors(n_h);
     for (; d + n_v * VF_LANES <= w->n_embd_head; d += n_v * VF_LANES) value_tile(w, type, h, n_h, d, n_v, VF_LANES);
-    if (n_v > 1) {
-        for (; d + VF_LANES <= w->n_embd_head; d += VF_LANES) value_tile(w, type, h, n_h, d, 1, VF_LANES);
+    if (n_v == 2 && d + VF_LANES <= w->n_embd_head) {
+        value_tile(w, type, h, n_h, d, 1, VF_LANES);
+        d += VF_LANES;
     }
     if (d < w->n_embd_head) value_tile(w, type, h, n_h, d, 1, w->n_embd_head - d);
 }
@@ -324,8 +324,8 @@ VF_INLINE void score_page(const page_work *w, kv_type type)
 {
     for (size_t h = 0, n; h < w->n_q; h += n) {
         n = tile_heads(w->n_q - h);
-        if (n == TILE_HEADS) {
-            score_heads(w, type, h, TILE_HEADS);
+        if (n == VF_TILE) {
+            score_heads(w, type, h, VF_TILE);
         } else if (n == 4) {
             score_heads(w, type, h, 4);
         } else if (n == 2) {
@@ -341,8 +341,8 @@ VF_INLINE void value_page(const page_work *w, kv_type type)
 {
     for (size_t h = 0, n; h < w->n_q; h += n) {
         n = tile_heads(w->n_q - h);
-        if (n == TILE_HEADS) {
-            value_heads(w, type, h, TILE_HEADS);
+        if (n == VF_TILE) {
+            value_heads(w, type, h, VF_TILE);
         } else if (n == 4) {
             value_heads(w, type, h, 4);
         } else if (n == 2) {

@@ -5,7 +5,7 @@
 #include <immintrin.h>
 
 typedef __m512 vf;
-enum { VF_TILE = 16 }; /* of 32 registers */
+enum { VF_TILE = 8 };
 
 VF_INLINE __mmask16 vf_lanes(size_t n)
 {
