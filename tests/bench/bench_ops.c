@@ -206,8 +206,9 @@ static int by_value(const void *a, const void *b)
 static void report(const struct bench_case *c, const char *isa, const double *ns, int n, double scalar)
 {
     double median = ns[n / 2], spread = 100 * (ns[n * 3 / 4] - ns[n / 4]) / median / 2, gb_s = (double)c->elem_bytes / median;
-    printf("%-24s %-7s %8.3f ns an element  %6.1f GB/s  %6.2fx scalar  +-%.1f%%\n", c->name, isa, median, gb_s, scalar / median,
-           spread);
+    char rate[32] = "";
+    if (c->elem_bytes) snprintf(rate, sizeof rate, "%.1f GB/s", gb_s);
+    printf("%-24s %-7s %8.3f ns an element  %10s  %6.2fx scalar  +-%.1f%%\n", c->name, isa, median, rate, scalar / median, spread);
     printf("{\"bench\":\"ops\",\"op\":\"%s\",\"isa\":\"%s\",\"ns\":%.4f,\"gb_s\":%.2f,\"vs_scalar\":%.3f,\"spread\":%.1f}\n",
            c->name, isa, median, gb_s, scalar / median, spread);
 }
