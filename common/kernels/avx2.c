@@ -2,12 +2,12 @@
 #include "avx2.h"
 
 #include "avx2_ops.h"
-#include "scalar.h"
 
 const kernels kernels_avx2 = {
     .isa = "avx2",
     .quantize = avx2_quantize,
-    .matmul = scalar_matmul,
+    .wants_tiles = true,
+    .matmul = avx2_matmul,
     .rmsnorm = avx2_rmsnorm,
     .rope = avx2_rope,
     .swiglu = avx2_swiglu,
