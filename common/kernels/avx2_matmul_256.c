@@ -103,9 +103,13 @@ AVX2_BODY void scales_q3_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, i
 
 AVX2_BODY void cols_q3_K(__m256i q[8], const uint8_t *unit, int j, int half)
 {
-    const tile_q3_K *u = (const tile_q3_K *)unit;
+    const struct tile_q3_K_part *parts = ((const tile_q3_K *)unit)->part;
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) q[g] = add_bit(two_bits(u->qs, j, g, half), load_dwords(u->hmask[g], half), j, 2); /* w + 4 */
+    for (int g = 0; g < 8; g++) { /* w + 4 */
+        const struct tile_q3_K_part *p = &parts[g / 4];
+        __m256i low = _mm256_and_si256(_mm256_srli_epi16(load_dwords(p->qs[j / 4][g % 4], half), 2 * (j % 4)), _mm256_set1_epi8(3));
+        q[g] = add_bit(low, load_dwords(p->hmask[g % 4], half), j, 2);
+    }
 }
 
 AVX2_BODY void scales_q6_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, int half)
@@ -122,8 +126,9 @@ AVX2_BODY void cols_q6_K(__m256i q[8], const uint8_t *unit, int j, int half)
     const int h = j / 4, i = j % 4;
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) { /* w + 32 */
-        __m256i low = nibbles(load_dwords(u->ql[16 * h + 8 * (i % 2) + g], half), i / 2);
-        q[g] = _mm256_or_si256(low, two_bits_at_4(load_dwords(u->qh[8 * h + g], half), 2 * i));
+        const struct tile_q6_K_part *p = &u->part[h][g / 4];
+        __m256i low = nibbles(load_dwords(p->ql[i % 2][g % 4], half), i / 2);
+        q[g] = _mm256_or_si256(low, two_bits_at_4(load_dwords(p->qh[g % 4], half), 2 * i));
     }
 }
 
@@ -203,6 +208,7 @@ AVX2_BODY __m256i times_sums(const __m256i by[4], const uint8_t *sums, int width
 AVX2_BODY void add_unit(__m256 *acc, int n, const uint8_t *unit, int half, const uint8_t *block, int first, int width, format_256 f)
 {
     const int n_lines = (int)f.unit_bytes / LINE_BYTES / N_HALVES, n_pairs = 256 / f.sub_cols / 2;
+    block = as_another_pointer(block);
     const uint8_t *sums = block + (f.sub_cols == 16 ? PANEL_256_SUM16 : PANEL_256_SUM32) * width + first * 4;
     const uint16_t *d_at = (const uint16_t *)(const void *)unit;
     __m256i sc[4], min[4], isum[4];

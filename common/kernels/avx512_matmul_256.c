@@ -1,14 +1,23 @@
 /* avx512_matmul_256.c: formats with blocks of 256: Q4_K, Q5_K, Q2_K (N5), Q6_K, Q3_K, IQ4_XS (N6).
  *
- * A unit is worked off in eight steps of 32 columns. They differ in how 32 weights of 16 rows become eight registers of unsigned
- * bytes, and in how the small scales of the sub-blocks are packed; both are given as functions. Scales are brought into one form:
+ * A unit is worked off sub-block by sub-block, 32 or 16 columns, in the order in which its bytes lie. Formats differ in how the
+ * weights of a sub-block become eight or four registers of unsigned bytes, and in how the small scales are packed; both are given
+ * as functions. Scales are brought into one form:
  * register i holds the scales of sub-blocks 4i ... 4i + 3 as the four bytes of a row.
  * N5 has minimums, times sums of activations. N6 has weights that are signed: an offset makes them unsigned, and offset times scale
  * times the same sums is taken off again. Both are products of pairs of 16 bits, one vpdpwssd for two sub-blocks. */
 #include "avx512_matmul.h"
 
-/* Weights 32j + 4g ... 32j + 4g + 3 of a unit in q[g]. */
-typedef void unpack_32_cols(__m512i q[8], const uint8_t *unit, int j);
+/* Which sub-block is at work, and where its bits are. 32 columns: s = 0 ... 7 in order, and only s is used. 16 columns: s = 8h + 2i
+ * + c, where h and c say which part of the unit (tile.h), and i = 0 ... 3 which bits of its bytes. */
+typedef struct sub_block {
+    int s, h, c, i;
+} sub_block;
+
+/* Its weights 4g ... 4g + 3 in q[g]: eight registers or four. */
+typedef void unpack_sub_block(__m512i *q, const uint8_t *unit, sub_block at);
+/* The k-th of the 16 sub-blocks of 16 columns. */
+typedef sub_block nth_sub_block(int k);
 
 /* Scales (and minimums, if the format has any) of a unit's sub-blocks, packed; as many registers as there are. */
 typedef void unpack_scales(__m512i sc[4], __m512i min[4], const uint8_t *unit);
@@ -51,11 +60,11 @@ AVX512_BODY void scales_q4_K(__m512i sc[4], __m512i min[4], const uint8_t *unit)
     unpack_k4_scales(sc, min, ((const tile_q4_K *)unit)->scales);
 }
 
-AVX512_BODY void cols_q4_K(__m512i q[8], const uint8_t *unit, int j)
+AVX512_BODY void weights_q4_K(__m512i *q, const uint8_t *unit, sub_block at)
 {
     const tile_q4_K *u = (const tile_q4_K *)unit;
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) q[g] = nibbles(load_dwords(u->qs[8 * (j / 2) + g]), j % 2);
+    for (int g = 0; g < 8; g++) q[g] = nibbles(load_dwords(u->qs[8 * (at.s / 2) + g]), at.s % 2);
 }
 
 AVX512_BODY void scales_q5_K(__m512i sc[4], __m512i min[4], const uint8_t *unit)
@@ -63,11 +72,12 @@ AVX512_BODY void scales_q5_K(__m512i sc[4], __m512i min[4], const uint8_t *unit)
     unpack_k4_scales(sc, min, ((const tile_q5_K *)unit)->scales);
 }
 
-AVX512_BODY void cols_q5_K(__m512i q[8], const uint8_t *unit, int j)
+AVX512_BODY void weights_q5_K(__m512i *q, const uint8_t *unit, sub_block at)
 {
     const tile_q5_K *u = (const tile_q5_K *)unit;
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) q[g] = add_bit(nibbles(load_dwords(u->qs[8 * (j / 2) + g]), j % 2), load_dwords(u->qh[g]), j, 4);
+    for (int g = 0; g < 8; g++)
+        q[g] = add_bit(nibbles(load_dwords(u->qs[8 * (at.s / 2) + g]), at.s % 2), load_dwords(u->qh[g]), at.s, 4);
 }
 
 AVX512_BODY void scales_q2_K(__m512i sc[4], __m512i min[4], const uint8_t *unit)
@@ -81,17 +91,23 @@ AVX512_BODY void scales_q2_K(__m512i sc[4], __m512i min[4], const uint8_t *unit)
     }
 }
 
-/* Q2_K, Q3_K: two bits of each weight. */
-AVX512_BODY __m512i two_bits(const tile_dwords qs[16], int j, int g)
+/* Bits 2i and 2i + 1 of each byte. */
+AVX512_BODY __m512i two_bits(const tile_dwords v, int i)
 {
-    return bytes_and(_mm512_srli_epi16(load_dwords(qs[8 * (j / 4) + g]), (unsigned)(2 * (j % 4))), 3);
+    return bytes_and(_mm512_srli_epi16(load_dwords(v), (unsigned)(2 * i)), 3);
 }
 
-AVX512_BODY void cols_q2_K(__m512i q[8], const uint8_t *unit, int j)
+AVX512_BODY sub_block nth_by_halves(int k)
+{
+    const int h = k / 8, c = k / 4 % 2, i = k % 4;
+    return (sub_block){8 * h + 2 * i + c, h, c, i};
+}
+
+AVX512_BODY void weights_q2_K(__m512i *q, const uint8_t *unit, sub_block at)
 {
     const tile_q2_K *u = (const tile_q2_K *)unit;
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) q[g] = two_bits(u->qs, j, g);
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++) q[g] = two_bits(u->qs[8 * at.h + 4 * at.c + g], at.i);
 }
 
 /* quant_q3_k_scale, four at a time. */
@@ -107,11 +123,18 @@ AVX512_BODY void scales_q3_K(__m512i sc[4], __m512i min[4], const uint8_t *unit)
     }
 }
 
-AVX512_BODY void cols_q3_K(__m512i q[8], const uint8_t *unit, int j)
+AVX512_BODY sub_block nth_q3_K(int k)
 {
-    const tile_q3_K *u = (const tile_q3_K *)unit;
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) q[g] = add_bit(two_bits(u->qs, j, g), load_dwords(u->hmask[g]), j, 2); /* w + 4 */
+    const int c = k / 8, h = k / 4 % 2, i = k % 4;
+    return (sub_block){8 * h + 2 * i + c, h, c, i};
+}
+
+AVX512_BODY void weights_q3_K(__m512i *q, const uint8_t *unit, sub_block at)
+{
+    const struct tile_q3_K_part *p = &((const tile_q3_K *)unit)->part[at.c];
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++) /* w + 4 */
+        q[g] = add_bit(two_bits(p->qs[at.h][g], at.i), load_dwords(p->hmask[g]), 4 * at.h + at.i, 2);
 }
 
 AVX512_BODY void scales_q6_K(__m512i sc[4], __m512i min[4], const uint8_t *unit)
@@ -122,15 +145,12 @@ AVX512_BODY void scales_q6_K(__m512i sc[4], __m512i min[4], const uint8_t *unit)
     for (int i = 0; i < 4; i++) sc[i] = load_dwords(u->scales[i]);
 }
 
-AVX512_BODY void cols_q6_K(__m512i q[8], const uint8_t *unit, int j)
+AVX512_BODY void weights_q6_K(__m512i *q, const uint8_t *unit, sub_block at)
 {
-    const tile_q6_K *u = (const tile_q6_K *)unit;
-    const int h = j / 4, i = j % 4;
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) { /* w + 32 */
-        __m512i low = nibbles(load_dwords(u->ql[16 * h + 8 * (i % 2) + g]), i / 2);
-        q[g] = _mm512_or_si512(low, two_bits_at_4(load_dwords(u->qh[8 * h + g]), 2 * i));
-    }
+    const struct tile_q6_K_part *p = &((const tile_q6_K *)unit)->part[at.h][at.c];
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++) /* w + 32 */
+        q[g] = _mm512_or_si512(nibbles(load_dwords(p->ql[at.i % 2][g]), at.i / 2), two_bits_at_4(load_dwords(p->qh[g]), 2 * at.i));
 }
 
 /* quant_iq4_xs_scale: the low nibble of sub-block s is bits 4s of a row's dword, its high bits are bits 2s of the row's half. */
@@ -155,14 +175,14 @@ AVX512_BODY void scales_iq4_xs(__m512i sc[4], __m512i min[4], const uint8_t *uni
     }
 }
 
-AVX512_BODY void cols_iq4_xs(__m512i q[8], const uint8_t *unit, int j)
+AVX512_BODY void weights_iq4_xs(__m512i *q, const uint8_t *unit, sub_block at)
 {
     const tile_iq4_xs *u = (const tile_iq4_xs *)unit;
     const __m512i table = _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)quant_iq4_values)),
                                            _mm512_set1_epi8(-128));
 #pragma GCC unroll 4
     for (int g = 0; g < 4; g++) { /* w + 128 */
-        __m512i v = load_dwords(u->qs[4 * j + g]);
+        __m512i v = load_dwords(u->qs[4 * at.s + g]);
         q[g] = _mm512_shuffle_epi8(table, nibbles(v, 0));
         q[g + 4] = _mm512_shuffle_epi8(table, nibbles(v, 1));
     }
@@ -180,16 +200,16 @@ AVX512_BODY __m512i pair_of(__m512i bytes, int odd)
     return _mm512_srai_epi16(odd ? bytes : _mm512_slli_epi16(bytes, 8), 8);
 }
 
-/* sub_cols: columns of a sub-block, 16 or 32. log2_offset: 2 to that power was added to the weights; HAS_MIN: nothing was, and
- * there are minimums. */
+/* nth: of sub-blocks of 16 columns; NULL: sub-blocks have 32. log2_offset: 2 to that power was added to the weights; HAS_MIN:
+ * nothing was, and there are minimums. */
 enum { HAS_MIN = -1 };
 
-AVX512_BODY void times_256(const tile_job *job, int width, size_t unit_bytes, unpack_scales *scales, unpack_32_cols *cols,
-                           int sub_cols, int log2_offset)
+AVX512_BODY void times_256(const tile_job *job, int width, size_t unit_bytes, unpack_scales *scales, unpack_sub_block *weights,
+                           nth_sub_block *nth, int log2_offset)
 {
     const uint8_t *unit = job->tile, *block = job->panel;
-    const int n_sub = 256 / sub_cols, n_lines = (int)unit_bytes / LINE_BYTES;
-    const int sums_at = sub_cols == 16 ? PANEL_256_SUM16 : PANEL_256_SUM32;
+    const int n_sub = nth ? 16 : 8, n_groups = 64 / n_sub, n_lines = (int)unit_bytes / LINE_BYTES;
+    const int sums_at = nth ? PANEL_256_SUM16 : PANEL_256_SUM32;
     __m512 acc[8];
 #pragma GCC unroll 8
     for (int n = 0; n < width; n++) acc[n] = _mm512_setzero_ps();
@@ -198,24 +218,20 @@ AVX512_BODY void times_256(const tile_job *job, int width, size_t unit_bytes, un
         scales(sc, min, unit);
 #pragma GCC unroll 8
         for (int n = 0; n < width; n++) isum[n] = _mm512_setzero_si512();
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; j++) {
-            if (width == 1) prefetch_lines(unit + j * n_lines / 8 * LINE_BYTES, (j + 1) * n_lines / 8 - j * n_lines / 8);
-            __m512i q[8];
-            cols(q, unit, j);
+#pragma GCC unroll 16
+        for (int k = 0; k < n_sub; k++) {
+            const sub_block at = nth ? nth(k) : (sub_block){k, 0, 0, 0};
+            if (width == 1)
+                prefetch_lines(unit + k * n_lines / n_sub * LINE_BYTES, (k + 1) * n_lines / n_sub - k * n_lines / n_sub);
+            __m512i q[8], scale = scale_of(sc, at.s);
+            weights(q, unit, at);
 #pragma GCC unroll 8
             for (int n = 0; n < width; n++) {
-                const uint8_t *x = block + PANEL_256_Q * width + (j * 8 * width + n) * 4;
+                const uint8_t *x = block + PANEL_256_Q * width + (at.s * n_groups * width + n) * 4;
                 __m512i sum = _mm512_setzero_si512();
 #pragma GCC unroll 8
-                for (int g = 0; g < 8; g++) {
-                    sum = _mm512_dpbusd_epi32(sum, q[g], broadcast_dword(x + g * width * 4));
-                    if (sub_cols == 16 && g == 3) {
-                        isum[n] = _mm512_add_epi32(isum[n], _mm512_mullo_epi32(sum, scale_of(sc, 2 * j)));
-                        sum = _mm512_setzero_si512();
-                    }
-                }
-                isum[n] = _mm512_add_epi32(isum[n], _mm512_mullo_epi32(sum, scale_of(sc, sub_cols == 16 ? 2 * j + 1 : j)));
+                for (int g = 0; g < n_groups; g++) sum = _mm512_dpbusd_epi32(sum, q[g], broadcast_dword(x + g * width * 4));
+                isum[n] = _mm512_add_epi32(isum[n], _mm512_mullo_epi32(sum, scale));
             }
         }
         __m512i pairs[8];
@@ -247,32 +263,32 @@ AVX512_BODY void times_256(const tile_job *job, int width, size_t unit_bytes, un
 
 AVX512_BODY void times_q2_K(const tile_job *job, int width)
 {
-    times_256(job, width, sizeof(tile_q2_K), scales_q2_K, cols_q2_K, 16, HAS_MIN);
+    times_256(job, width, sizeof(tile_q2_K), scales_q2_K, weights_q2_K, nth_by_halves, HAS_MIN);
 }
 
 AVX512_BODY void times_q3_K(const tile_job *job, int width)
 {
-    times_256(job, width, sizeof(tile_q3_K), scales_q3_K, cols_q3_K, 16, 2);
+    times_256(job, width, sizeof(tile_q3_K), scales_q3_K, weights_q3_K, nth_q3_K, 2);
 }
 
 AVX512_BODY void times_q4_K(const tile_job *job, int width)
 {
-    times_256(job, width, sizeof(tile_q4_K), scales_q4_K, cols_q4_K, 32, HAS_MIN);
+    times_256(job, width, sizeof(tile_q4_K), scales_q4_K, weights_q4_K, NULL, HAS_MIN);
 }
 
 AVX512_BODY void times_q5_K(const tile_job *job, int width)
 {
-    times_256(job, width, sizeof(tile_q5_K), scales_q5_K, cols_q5_K, 32, HAS_MIN);
+    times_256(job, width, sizeof(tile_q5_K), scales_q5_K, weights_q5_K, NULL, HAS_MIN);
 }
 
 AVX512_BODY void times_q6_K(const tile_job *job, int width)
 {
-    times_256(job, width, sizeof(tile_q6_K), scales_q6_K, cols_q6_K, 16, 5);
+    times_256(job, width, sizeof(tile_q6_K), scales_q6_K, weights_q6_K, nth_by_halves, 5);
 }
 
 AVX512_BODY void times_iq4_xs(const tile_job *job, int width)
 {
-    times_256(job, width, sizeof(tile_iq4_xs), scales_iq4_xs, cols_iq4_xs, 32, 7);
+    times_256(job, width, sizeof(tile_iq4_xs), scales_iq4_xs, weights_iq4_xs, NULL, 7);
 }
 
 static void q2_K_times_1(const tile_job *job)

@@ -14,7 +14,7 @@ static size_t min_size(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-enum { MAX_PARTS = 4 };
+enum { MAX_PARTS = 14 };
 
 /* Neighbouring bytes of a block, numbers of `elem` bytes, and where they go. */
 typedef struct part {
@@ -98,8 +98,12 @@ static const layout layouts[QUANT_TYPE_END] = {
                     true,
                     {{offsetof(block_q3_K, d), 2, 2, true, offsetof(tile_q3_K, d)},
                      {offsetof(block_q3_K, scales), 12, 4, false, offsetof(tile_q3_K, scales)},
-                     {offsetof(block_q3_K, hmask), 32, 4, false, offsetof(tile_q3_K, hmask)},
-                     {offsetof(block_q3_K, qs), 64, 4, false, offsetof(tile_q3_K, qs)}}},
+                     {offsetof(block_q3_K, hmask) + 0, 16, 4, false, offsetof(tile_q3_K, part[0].hmask)},
+                     {offsetof(block_q3_K, qs) + 0, 16, 4, false, offsetof(tile_q3_K, part[0].qs[0])},
+                     {offsetof(block_q3_K, qs) + 32, 16, 4, false, offsetof(tile_q3_K, part[0].qs[1])},
+                     {offsetof(block_q3_K, hmask) + 16, 16, 4, false, offsetof(tile_q3_K, part[1].hmask)},
+                     {offsetof(block_q3_K, qs) + 16, 16, 4, false, offsetof(tile_q3_K, part[1].qs[0])},
+                     {offsetof(block_q3_K, qs) + 48, 16, 4, false, offsetof(tile_q3_K, part[1].qs[1])}}},
     /* d and dmin are neighbours, and so are a block's scales and quants: fewer parts than fields */
     [QUANT_Q4_K] = {sizeof(tile_q4_K),
                     sizeof(block_q4_K),
@@ -122,7 +126,18 @@ static const layout layouts[QUANT_TYPE_END] = {
                     true,
                     {{offsetof(block_q6_K, d), 2, 2, true, offsetof(tile_q6_K, d)},
                      {offsetof(block_q6_K, scales), 16, 4, false, offsetof(tile_q6_K, scales)},
-                     {offsetof(block_q6_K, ql), 128 + 64, 4, false, offsetof(tile_q6_K, ql)}}},
+                     {offsetof(block_q6_K, qh) + 0, 16, 4, false, offsetof(tile_q6_K, part[0][0].qh)},
+                     {offsetof(block_q6_K, ql) + 0, 16, 4, false, offsetof(tile_q6_K, part[0][0].ql[0])},
+                     {offsetof(block_q6_K, ql) + 32, 16, 4, false, offsetof(tile_q6_K, part[0][0].ql[1])},
+                     {offsetof(block_q6_K, qh) + 16, 16, 4, false, offsetof(tile_q6_K, part[0][1].qh)},
+                     {offsetof(block_q6_K, ql) + 16, 16, 4, false, offsetof(tile_q6_K, part[0][1].ql[0])},
+                     {offsetof(block_q6_K, ql) + 48, 16, 4, false, offsetof(tile_q6_K, part[0][1].ql[1])},
+                     {offsetof(block_q6_K, qh) + 32, 16, 4, false, offsetof(tile_q6_K, part[1][0].qh)},
+                     {offsetof(block_q6_K, ql) + 64, 16, 4, false, offsetof(tile_q6_K, part[1][0].ql[0])},
+                     {offsetof(block_q6_K, ql) + 96, 16, 4, false, offsetof(tile_q6_K, part[1][0].ql[1])},
+                     {offsetof(block_q6_K, qh) + 48, 16, 4, false, offsetof(tile_q6_K, part[1][1].qh)},
+                     {offsetof(block_q6_K, ql) + 80, 16, 4, false, offsetof(tile_q6_K, part[1][1].ql[0])},
+                     {offsetof(block_q6_K, ql) + 112, 16, 4, false, offsetof(tile_q6_K, part[1][1].ql[1])}}},
     [QUANT_IQ4_XS] = {sizeof(tile_iq4_xs),
                       sizeof(block_iq4_xs),
                       QK_K,

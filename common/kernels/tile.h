@@ -62,11 +62,16 @@ typedef struct tile_q2_K { /* 256 columns, as all formats with blocks of 256 */
     tile_dwords scales[4];
     tile_dwords qs[16];
 } tile_q2_K;
+/* Q3_K, Q6_K: sub-blocks of 16 columns take their bits from two fields. What is used together lies together, so that a tile is
+ * read in one direction: c is the half of 32 columns, h the half of the block. hmask[g] is bytes 16c + 4g ..., qs[h][g] is bytes
+ * 32h + 16c + 4g ... */
 typedef struct tile_q3_K {
     tile_halves d, zeros;
     tile_dwords scales[3];
-    tile_dwords hmask[8];
-    tile_dwords qs[16];
+    struct tile_q3_K_part {
+        tile_dwords hmask[4];
+        tile_dwords qs[2][4];
+    } part[2]; /* [c] */
 } tile_q3_K;
 typedef struct tile_q4_K {
     tile_halves d, dmin;
@@ -79,11 +84,14 @@ typedef struct tile_q5_K {
     tile_dwords qh[8];
     tile_dwords qs[32];
 } tile_q5_K;
+/* qh[g] is bytes 32h + 16c + 4g ..., ql[i][g] is bytes 64h + 32i + 16c + 4g ... */
 typedef struct tile_q6_K {
     tile_halves d, zeros;
     tile_dwords scales[4];
-    tile_dwords ql[32];
-    tile_dwords qh[16];
+    struct tile_q6_K_part {
+        tile_dwords qh[4];
+        tile_dwords ql[2][4];
+    } part[2][2]; /* [h][c] */
 } tile_q6_K;
 typedef struct tile_iq4_xs {
     tile_halves d, scales_h;
