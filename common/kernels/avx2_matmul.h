@@ -109,29 +109,37 @@ AVX2_BODY __m256i iq4_values(__m256i bytes)
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), bytes);
 }
 
+/* The same pointer; the compiler cannot know. Both halves of a tile meet the same activations: gcc would load and broadcast all of
+ * them once, and put them into memory, for there are ten times as many as registers. */
+AVX2_BODY const uint8_t *as_another_pointer(const uint8_t *p)
+{
+    __asm__ volatile("" : "+r"(p));
+    return p;
+}
+
 /* How many groups' products a 16-bit number holds, for weights of so many bits. */
 enum { GROUPS_4_BITS = 8, GROUPS_5_BITS = 4, GROUPS_6_BITS = 2, GROUPS_SIGNED = 1 };
 
-/* Adds the products of 32 weights (of 8 rows, four in each dword of q) and 32 activations of n rows of a panel to isum[n]. Weights
- * 0 ... 15 are multiplied by scale[0] too, the others by scale[1]: numbers of 16 bits, the same twice in each dword. x: the four
- * bytes of the first group and row; `width` is the panel's. groups: see above; GROUPS_SIGNED: q is signed, else unsigned. */
-AVX2_BODY void add_products(__m256i *isum, int n, const __m256i q[8], const __m256i scale[2], const uint8_t *x, int width,
-                            int groups)
+/* Adds the products of 4 * n_q weights of each of 8 rows, the columns of a sub-block, and the activations of n rows of a panel to
+ * isum[n], times the sub-block's scale: 16 bits, the same twice in each dword. q[g]: four weights of each row. x: the four bytes of
+ * the first group and row; `width` is the panel's. groups: see above; GROUPS_SIGNED: q is signed, else unsigned. */
+AVX2_BODY void add_products(__m256i *isum, int n, const __m256i *q, int n_q, __m256i scale, const uint8_t *x, int width, int groups)
 {
 #pragma GCC unroll 8
-    for (int first = 0; first < 8; first += groups) {
-        __m256i size = _mm256_abs_epi8(q[first]); /* 128 as unsigned, of -128 */
+    for (int s = 0; s < n_q / groups; s++) { /* what becomes one 16-bit sum */
+        const __m256i *w = q + s * groups;
+        __m256i size = _mm256_abs_epi8(w[0]); /* 128 as unsigned, of -128 */
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) {
             __m256i sum = _mm256_setzero_si256();
 #pragma GCC unroll 8
-            for (int g = first; g < first + groups; g++) {
-                __m256i act = broadcast_dword(x + (g * width + i) * 4);
-                __m256i pairs = groups == GROUPS_SIGNED ? _mm256_maddubs_epi16(size, _mm256_sign_epi8(act, q[g]))
-                                                        : _mm256_maddubs_epi16(q[g], act);
-                sum = g == first ? pairs : _mm256_add_epi16(sum, pairs);
+            for (int g = 0; g < groups; g++) {
+                __m256i act = broadcast_dword(x + ((s * groups + g) * width + i) * 4);
+                __m256i pairs = groups == GROUPS_SIGNED ? _mm256_maddubs_epi16(size, _mm256_sign_epi8(act, w[g]))
+                                                        : _mm256_maddubs_epi16(w[g], act);
+                sum = g == 0 ? pairs : _mm256_add_epi16(sum, pairs);
             }
-            isum[i] = _mm256_add_epi32(isum[i], _mm256_madd_epi16(sum, scale[first / 4]));
+            isum[i] = _mm256_add_epi32(isum[i], _mm256_madd_epi16(sum, scale));
         }
     }
 }

@@ -1,14 +1,26 @@
 /* avx2_matmul_256.c: formats with blocks of 256: Q4_K, Q5_K, Q2_K (N5), Q6_K, Q3_K, IQ4_XS (N6).
  *
- * A unit is worked off in eight steps of 32 columns, for 8 of its rows. Formats differ in how 32 weights of 8 rows become eight
- * registers of bytes, and in how the small scales of the sub-blocks are packed; both are given as functions. Scales are brought
- * into one form: register i holds the scales of sub-blocks 4i ... 4i + 3 as the four bytes of a row. N5 has minimums, times sums of
- * activations. N6 has weights that are signed: in Q6_K and Q3_K an offset makes them unsigned, and offset times scale times the
- * same sums is taken off again. Both are products of pairs of 16 bits, one vpmaddwd for two sub-blocks. */
+ * A unit is worked off sub-block by sub-block, 32 or 16 columns, in the order in which its bytes lie. Formats differ in how the
+ * weights of a sub-block become eight or four registers of bytes, and in how the small scales are packed; both are given as
+ * functions. Scales are brought into one form: register i holds the scales of sub-blocks 4i ... 4i + 3 as the four bytes of a row.
+ * N5 has minimums, times sums of activations. N6 has weights that are signed: in Q6_K and Q3_K an offset makes them unsigned, and
+ * offset times scale times the same sums is taken off again. Both are products of pairs of 16 bits, one vpmaddwd for two
+ * sub-blocks.
+ *
+ * For panels of 1 both halves of the tile go together, since memory likes to be read in one direction. For wider ones they go one
+ * after the other, since 4 integers of each half and what they are made of do not fit into 16 registers. */
 #include "avx2_matmul.h"
 
-/* Weights 32j + 4g ... 32j + 4g + 3 of a unit in q[g]. */
-typedef void unpack_32_cols(__m256i q[8], const uint8_t *unit, int j, int half);
+/* Which sub-block is at work, and where its bits are. 32 columns: s = 0 ... 7 in order, and only s is used. 16 columns: s = 8h + 2i
+ * + c, where h and c say which part of the unit (tile.h), and i = 0 ... 3 which bits of its bytes. */
+typedef struct sub_block {
+    int s, h, c, i;
+} sub_block;
+
+/* Its weights 4g ... 4g + 3 in q[g]: eight registers or four. */
+typedef void unpack_sub_block(__m256i *q, const uint8_t *unit, sub_block at, int half);
+/* The k-th of a unit's sub-blocks. */
+typedef sub_block nth_sub_block(int k);
 
 /* Scales (and minimums, if the format has any) of a unit's sub-blocks, packed; as many registers as there are. */
 typedef void unpack_scales(__m256i sc[4], __m256i min[4], const uint8_t *unit, int half);
@@ -41,11 +53,16 @@ AVX2_BODY void scales_q4_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, i
     unpack_k4_scales(sc, min, ((const tile_q4_K *)unit)->scales, half);
 }
 
-AVX2_BODY void cols_q4_K(__m256i q[8], const uint8_t *unit, int j, int half)
+AVX2_BODY sub_block nth_of_32(int k)
+{
+    return (sub_block){k, 0, 0, 0};
+}
+
+AVX2_BODY void weights_q4_K(__m256i *q, const uint8_t *unit, sub_block at, int half)
 {
     const tile_q4_K *u = (const tile_q4_K *)unit;
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) q[g] = nibbles(load_dwords(u->qs[8 * (j / 2) + g], half), j % 2);
+    for (int g = 0; g < 8; g++) q[g] = nibbles(load_dwords(u->qs[8 * (at.s / 2) + g], half), at.s % 2);
 }
 
 AVX2_BODY void scales_q5_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, int half)
@@ -53,13 +70,13 @@ AVX2_BODY void scales_q5_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, i
     unpack_k4_scales(sc, min, ((const tile_q5_K *)unit)->scales, half);
 }
 
-AVX2_BODY void cols_q5_K(__m256i q[8], const uint8_t *unit, int j, int half)
+AVX2_BODY void weights_q5_K(__m256i *q, const uint8_t *unit, sub_block at, int half)
 {
     const tile_q5_K *u = (const tile_q5_K *)unit;
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
-        __m256i low = nibbles(load_dwords(u->qs[8 * (j / 2) + g], half), j % 2);
-        q[g] = add_bit(low, load_dwords(u->qh[g], half), j, 4);
+        __m256i low = nibbles(load_dwords(u->qs[8 * (at.s / 2) + g], half), at.s % 2);
+        q[g] = add_bit(low, load_dwords(u->qh[g], half), at.s, 4);
     }
 }
 
@@ -74,17 +91,23 @@ AVX2_BODY void scales_q2_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, i
     }
 }
 
-/* Q2_K, Q3_K: two bits of each weight. */
-AVX2_BODY __m256i two_bits(const tile_dwords qs[16], int j, int g, int half)
+/* Bits 2i and 2i + 1 of each byte. */
+AVX2_BODY __m256i two_bits(const tile_dwords dwords, int i, int half)
 {
-    return bytes_and(_mm256_srli_epi16(load_dwords(qs[8 * (j / 4) + g], half), 2 * (j % 4)), 3);
+    return bytes_and(_mm256_srli_epi16(load_dwords(dwords, half), 2 * i), 3);
 }
 
-AVX2_BODY void cols_q2_K(__m256i q[8], const uint8_t *unit, int j, int half)
+AVX2_BODY sub_block nth_of_16(int k)
+{
+    const int h = k / 8, c = k / 4 % 2, i = k % 4;
+    return (sub_block){8 * h + 2 * i + c, h, c, i};
+}
+
+AVX2_BODY void weights_q2_K(__m256i *q, const uint8_t *unit, sub_block at, int half)
 {
     const tile_q2_K *u = (const tile_q2_K *)unit;
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) q[g] = two_bits(u->qs, j, g, half);
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++) q[g] = two_bits(u->qs[8 * at.h + 4 * at.c + g], at.i, half);
 }
 
 /* quant_q3_k_scale, four at a time. */
@@ -101,15 +124,18 @@ AVX2_BODY void scales_q3_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, i
     }
 }
 
-AVX2_BODY void cols_q3_K(__m256i q[8], const uint8_t *unit, int j, int half)
+AVX2_BODY sub_block nth_q3_K(int k)
 {
-    const struct tile_q3_K_part *parts = ((const tile_q3_K *)unit)->part;
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) { /* w + 4 */
-        const struct tile_q3_K_part *p = &parts[g / 4];
-        __m256i low = _mm256_and_si256(_mm256_srli_epi16(load_dwords(p->qs[j / 4][g % 4], half), 2 * (j % 4)), _mm256_set1_epi8(3));
-        q[g] = add_bit(low, load_dwords(p->hmask[g % 4], half), j, 2);
-    }
+    const int c = k / 8, h = k / 4 % 2, i = k % 4;
+    return (sub_block){8 * h + 2 * i + c, h, c, i};
+}
+
+AVX2_BODY void weights_q3_K(__m256i *q, const uint8_t *unit, sub_block at, int half)
+{
+    const struct tile_q3_K_part *p = &((const tile_q3_K *)unit)->part[at.c];
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++) /* w + 4 */
+        q[g] = add_bit(two_bits(p->qs[at.h][g], at.i, half), load_dwords(p->hmask[g], half), 4 * at.h + at.i, 2);
 }
 
 AVX2_BODY void scales_q6_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, int half)
@@ -120,15 +146,13 @@ AVX2_BODY void scales_q6_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, i
     for (int i = 0; i < 4; i++) sc[i] = load_dwords(u->scales[i], half);
 }
 
-AVX2_BODY void cols_q6_K(__m256i q[8], const uint8_t *unit, int j, int half)
+AVX2_BODY void weights_q6_K(__m256i *q, const uint8_t *unit, sub_block at, int half)
 {
-    const tile_q6_K *u = (const tile_q6_K *)unit;
-    const int h = j / 4, i = j % 4;
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) { /* w + 32 */
-        const struct tile_q6_K_part *p = &u->part[h][g / 4];
-        __m256i low = nibbles(load_dwords(p->ql[i % 2][g % 4], half), i / 2);
-        q[g] = _mm256_or_si256(low, two_bits_at_4(load_dwords(p->qh[g % 4], half), 2 * i));
+    const struct tile_q6_K_part *p = &((const tile_q6_K *)unit)->part[at.h][at.c];
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++) { /* w + 32 */
+        __m256i low = nibbles(load_dwords(p->ql[at.i % 2][g], half), at.i / 2);
+        q[g] = _mm256_or_si256(low, two_bits_at_4(load_dwords(p->qh[g], half), 2 * at.i));
     }
 }
 
@@ -154,12 +178,12 @@ AVX2_BODY void scales_iq4_xs(__m256i sc[4], __m256i min[4], const uint8_t *unit,
     }
 }
 
-AVX2_BODY void cols_iq4_xs(__m256i q[8], const uint8_t *unit, int j, int half)
+AVX2_BODY void weights_iq4_xs(__m256i *q, const uint8_t *unit, sub_block at, int half)
 {
     const tile_iq4_xs *u = (const tile_iq4_xs *)unit;
 #pragma GCC unroll 4
     for (int g = 0; g < 4; g++) {
-        __m256i v = load_dwords(u->qs[4 * j + g], half);
+        __m256i v = load_dwords(u->qs[4 * at.s + g], half);
         q[g] = iq4_values(nibbles(v, 0));
         q[g + 4] = iq4_values(nibbles(v, 1));
     }
@@ -184,15 +208,15 @@ AVX2_BODY __m256i pair_of(__m256i bytes, int odd)
 typedef struct format_256 {
     size_t unit_bytes;
     unpack_scales *scales;
-    unpack_32_cols *cols;
-    int sub_cols;    /* columns of a sub-block, 16 or 32 */
+    unpack_sub_block *weights;
+    nth_sub_block *nth;
+    int n_sub;       /* sub-blocks: 8 of 32 columns or 16 of 16 */
     int groups;      /* of add_products */
     int log2_offset; /* 2 to that power was added to the weights; 0: nothing */
     bool has_min;
 } format_256;
 
-/* Rows [first, first + n) of the panel, as at_x tells them apart: sums of the activations' sub-blocks times `by`, pairs of
- * sub-blocks as in the panel. */
+/* Scales or minimums times sums of the sub-blocks' activations, pair by pair as they lie in the panel. */
 AVX2_BODY __m256i times_sums(const __m256i by[4], const uint8_t *sums, int width, int n_pairs)
 {
     __m256i total = _mm256_setzero_si256();
@@ -204,56 +228,71 @@ AVX2_BODY __m256i times_sums(const __m256i by[4], const uint8_t *sums, int width
     return total;
 }
 
-/* acc[i] += what 8 rows of the unit are worth with row first + i of the panel. */
-AVX2_BODY void add_unit(__m256 *acc, int n, const uint8_t *unit, int half, const uint8_t *block, int first, int width, format_256 f)
+/* acc[i] += what isum[i], the minimums or the offset make of one half of a unit. x: the block of the panel, at the first row's
+ * lane. */
+AVX2_BODY void add_scaled(__m256 *acc, int n, const __m256i *isum, const uint8_t *unit, int half, const __m256i sc[4],
+                          const __m256i min[4], const uint8_t *x, int width, format_256 f)
 {
-    const int n_lines = (int)f.unit_bytes / LINE_BYTES / N_HALVES, n_pairs = 256 / f.sub_cols / 2;
-    block = as_another_pointer(block);
-    const uint8_t *sums = block + (f.sub_cols == 16 ? PANEL_256_SUM16 : PANEL_256_SUM32) * width + first * 4;
+    const uint8_t *sums = x + (f.n_sub == 16 ? PANEL_256_SUM16 : PANEL_256_SUM32) * width;
     const uint16_t *d_at = (const uint16_t *)(const void *)unit;
-    __m256i sc[4], min[4], isum[4];
-    f.scales(sc, min, unit, half);
-#pragma GCC unroll 4
-    for (int i = 0; i < n; i++) isum[i] = _mm256_setzero_si256();
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++) {
-        if (width == 1)
-            prefetch_lines(unit + (half * n_lines + j * n_lines / 8) * LINE_BYTES, (j + 1) * n_lines / 8 - j * n_lines / 8);
-        __m256i q[8], scale[2];
-        f.cols(q, unit, j, half);
-        scale[0] = scale_of(sc, f.sub_cols == 16 ? 2 * j : j);
-        scale[1] = f.sub_cols == 16 ? scale_of(sc, 2 * j + 1) : scale[0];
-        add_products(isum, n, q, scale, block + PANEL_256_Q * width + (j * 8 * width + first) * 4, width, f.groups);
-    }
     __m256 d = load_halves(d_at, half), dmin = _mm256_setzero_ps();
     if (f.has_min) dmin = load_halves(d_at + TILE_ROWS, half);
 #pragma GCC unroll 4
     for (int i = 0; i < n; i++) {
-        __m256 d_x = broadcast_float(block + (first + i) * 4);
+        __m256 d_x = broadcast_float(x + i * 4), value = _mm256_cvtepi32_ps(isum[i]);
         if (f.has_min) {
-            __m256i msum = times_sums(min, sums + i * 4, width, n_pairs);
-            __m256 value =
-                _mm256_sub_ps(_mm256_mul_ps(d, _mm256_cvtepi32_ps(isum[i])), _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(msum)));
+            __m256i msum = times_sums(min, sums + i * 4, width, f.n_sub / 2);
+            value = _mm256_sub_ps(_mm256_mul_ps(d, value), _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(msum)));
             acc[i] = _mm256_add_ps(acc[i], _mm256_mul_ps(d_x, value));
         } else {
             if (f.log2_offset) {
-                __m256i offset = _mm256_slli_epi32(times_sums(sc, sums + i * 4, width, n_pairs), f.log2_offset);
-                isum[i] = _mm256_sub_epi32(isum[i], offset);
+                __m256i offset = _mm256_slli_epi32(times_sums(sc, sums + i * 4, width, f.n_sub / 2), f.log2_offset);
+                value = _mm256_cvtepi32_ps(_mm256_sub_epi32(isum[i], offset));
             }
-            acc[i] = _mm256_add_ps(acc[i], _mm256_mul_ps(_mm256_mul_ps(d, d_x), _mm256_cvtepi32_ps(isum[i])));
+            acc[i] = _mm256_add_ps(acc[i], _mm256_mul_ps(_mm256_mul_ps(d, d_x), value));
         }
     }
+}
+
+/* acc[h * n + i] += what half `half` + h of the unit is worth with row i of the panel, for n_h halves and n rows. */
+AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int half, const uint8_t *x, int width, format_256 f)
+{
+    const int n_q = 64 / f.n_sub, n_lines = (int)f.unit_bytes / LINE_BYTES;
+    __m256i sc[N_HALVES][4], min[N_HALVES][4], isum[4];
+    x = as_another_pointer(x);
+#pragma GCC unroll 2
+    for (int h = 0; h < n_h; h++) f.scales(sc[h], min[h], unit, half + h);
+#pragma GCC unroll 4
+    for (int i = 0; i < n_h * n; i++) isum[i] = _mm256_setzero_si256();
+#pragma GCC unroll 16
+    for (int k = 0; k < f.n_sub; k++) {
+        const sub_block at = f.nth(k);
+        if (width == 1)
+            prefetch_lines(unit + k * n_lines / f.n_sub * LINE_BYTES, (k + 1) * n_lines / f.n_sub - k * n_lines / f.n_sub);
+#pragma GCC unroll 2
+        for (int h = 0; h < n_h; h++) {
+            __m256i q[8];
+            f.weights(q, unit, at, half + h);
+            add_products(isum + h * n, n, q, n_q, scale_of(sc[h], at.s), x + (PANEL_256_Q + at.s * n_q * 4) * width, width,
+                         f.groups);
+        }
+    }
+#pragma GCC unroll 2
+    for (int h = 0; h < n_h; h++) add_scaled(acc + h * n, n, isum + h * n, unit, half + h, sc[h], min[h], x, width, f);
 }
 
 /* Rows [first, first + n) of the panel. */
 AVX2_BODY void rows_times_256(const tile_job *job, int width, int first, int n, format_256 f)
 {
-    const uint8_t *unit = job->tile, *block = job->panel;
+    const uint8_t *unit = job->tile, *block = job->panel + first * 4;
     __m256 acc[N_HALVES * 4];
 #pragma GCC unroll 8
     for (int i = 0; i < N_HALVES * n; i++) acc[i] = _mm256_setzero_ps();
     for (size_t u = 0; u < job->n_units; u++, unit += f.unit_bytes, block += width * PANEL_256_BYTES) {
-        for (int h = job->half_begin; h < job->half_end; h++) add_unit(acc + h * n, n, unit, h, block, first, width, f);
+        if (width == 1)
+            add_unit(acc, N_HALVES, n, unit, 0, block, width, f);
+        else
+            for (int h = job->half_begin; h < job->half_end; h++) add_unit(acc + h * n, 1, n, unit, h, block, width, f);
     }
     store_results(job, acc, first, n);
 }
@@ -266,32 +305,32 @@ AVX2_BODY void times_256(const tile_job *job, int width, format_256 f)
 
 AVX2_BODY void times_q2_K(const tile_job *job, int width)
 {
-    times_256(job, width, (format_256){sizeof(tile_q2_K), scales_q2_K, cols_q2_K, 16, GROUPS_5_BITS, 0, true});
+    times_256(job, width, (format_256){sizeof(tile_q2_K), scales_q2_K, weights_q2_K, nth_of_16, 16, GROUPS_5_BITS, 0, true});
 }
 
 AVX2_BODY void times_q3_K(const tile_job *job, int width)
 {
-    times_256(job, width, (format_256){sizeof(tile_q3_K), scales_q3_K, cols_q3_K, 16, GROUPS_5_BITS, 2, false});
+    times_256(job, width, (format_256){sizeof(tile_q3_K), scales_q3_K, weights_q3_K, nth_q3_K, 16, GROUPS_5_BITS, 2, false});
 }
 
 AVX2_BODY void times_q4_K(const tile_job *job, int width)
 {
-    times_256(job, width, (format_256){sizeof(tile_q4_K), scales_q4_K, cols_q4_K, 32, GROUPS_4_BITS, 0, true});
+    times_256(job, width, (format_256){sizeof(tile_q4_K), scales_q4_K, weights_q4_K, nth_of_32, 8, GROUPS_4_BITS, 0, true});
 }
 
 AVX2_BODY void times_q5_K(const tile_job *job, int width)
 {
-    times_256(job, width, (format_256){sizeof(tile_q5_K), scales_q5_K, cols_q5_K, 32, GROUPS_5_BITS, 0, true});
+    times_256(job, width, (format_256){sizeof(tile_q5_K), scales_q5_K, weights_q5_K, nth_of_32, 8, GROUPS_5_BITS, 0, true});
 }
 
 AVX2_BODY void times_q6_K(const tile_job *job, int width)
 {
-    times_256(job, width, (format_256){sizeof(tile_q6_K), scales_q6_K, cols_q6_K, 16, GROUPS_6_BITS, 5, false});
+    times_256(job, width, (format_256){sizeof(tile_q6_K), scales_q6_K, weights_q6_K, nth_of_16, 16, GROUPS_6_BITS, 5, false});
 }
 
 AVX2_BODY void times_iq4_xs(const tile_job *job, int width)
 {
-    times_256(job, width, (format_256){sizeof(tile_iq4_xs), scales_iq4_xs, cols_iq4_xs, 32, GROUPS_SIGNED, 0, false});
+    times_256(job, width, (format_256){sizeof(tile_iq4_xs), scales_iq4_xs, weights_iq4_xs, nth_of_32, 8, GROUPS_SIGNED, 0, false});
 }
 
 static void q2_K_times_1(const tile_job *job)

@@ -81,23 +81,23 @@ typedef struct format_32 {
     size_t m_at;     /* where a unit has its minimums; 0: none */
 } format_32;
 
-/* acc[i] += what block b of the unit is worth with row i of the panel, for n rows from x on. */
-AVX2_BODY void add_block(__m256 *acc, int n, const uint8_t *unit, int b, int half, const uint8_t *block, int first, int width,
-                         format_32 f)
+/* acc[i] += what half of block b of the unit is worth with row i of the panel, for n rows. x: the block of the panel, at the first
+ * row's lane. */
+AVX2_BODY void add_block(__m256 *acc, int n, const uint8_t *unit, int b, int half, const uint8_t *x, int width, format_32 f)
 {
-    const __m256i ones[2] = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
     const uint16_t *d_at = (const uint16_t *)(const void *)unit + b * TILE_ROWS;
     __m256i q[8], isum[4];
+    x = as_another_pointer(x);
     f.unpack(q, unit, b, half);
 #pragma GCC unroll 4
     for (int i = 0; i < n; i++) isum[i] = _mm256_setzero_si256();
-    add_products(isum, n, q, ones, block + PANEL_32_Q * width + first * 4, width, f.groups);
+    add_products(isum, n, q, 8, _mm256_set1_epi16(1), x + PANEL_32_Q * width, width, f.groups);
     __m256 d = load_halves(d_at, half), m = _mm256_setzero_ps();
     if (f.m_at) m = load_halves(d_at + f.m_at / sizeof *d_at, half);
 #pragma GCC unroll 4
     for (int i = 0; i < n; i++) {
-        __m256 d_x = broadcast_float(block + (first + i) * 4);
-        __m256i sum = broadcast_dword(block + PANEL_32_SUM * width + (first + i) * 4);
+        __m256 d_x = broadcast_float(x + i * 4);
+        __m256i sum = broadcast_dword(x + PANEL_32_SUM * width + i * 4);
         if (f.m_at) {
             __m256 value = _mm256_add_ps(_mm256_mul_ps(d, _mm256_cvtepi32_ps(isum[i])), _mm256_mul_ps(m, _mm256_cvtepi32_ps(sum)));
             acc[i] = _mm256_add_ps(acc[i], _mm256_mul_ps(d_x, value));
@@ -111,7 +111,7 @@ AVX2_BODY void add_block(__m256 *acc, int n, const uint8_t *unit, int b, int hal
 /* Rows [first, first + n) of the panel. */
 AVX2_BODY void rows_times_32(const tile_job *job, int width, int first, int n, format_32 f)
 {
-    const uint8_t *unit = job->tile, *block = job->panel;
+    const uint8_t *unit = job->tile, *block = job->panel + first * 4;
     const int half_lines = (int)f.unit_bytes / LINE_BYTES / 2;
     __m256 acc[N_HALVES * 4];
 #pragma GCC unroll 8
@@ -122,7 +122,7 @@ AVX2_BODY void rows_times_32(const tile_job *job, int width, int first, int n, f
             if (width == 1)
                 prefetch_lines(unit + b * half_lines * LINE_BYTES, b ? (int)f.unit_bytes / LINE_BYTES - half_lines : half_lines);
 #pragma GCC unroll 2
-            for (int h = 0; h < N_HALVES; h++) add_block(acc + h * n, n, unit, b, h, block, first, width, f);
+            for (int h = 0; h < N_HALVES; h++) add_block(acc + h * n, n, unit, b, h, block, width, f);
         }
     }
     store_results(job, acc, first, n);
