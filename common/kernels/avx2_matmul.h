@@ -122,18 +122,21 @@ enum { GROUPS_4_BITS = 8, GROUPS_5_BITS = 4, GROUPS_6_BITS = 2, GROUPS_SIGNED = 
 
 /* Adds the products of 4 * n_q weights of each of 8 rows, the columns of a sub-block, and the activations of n rows of a panel to
  * isum[n], times the sub-block's scale: 16 bits, the same twice in each dword. q[g]: four weights of each row. x: the four bytes of
- * the first group and row; `width` is the panel's. groups: see above; GROUPS_SIGNED: q is signed, else unsigned. */
+ * the first group and row; `width` is the panel's. groups: see above; GROUPS_SIGNED: q is signed, else unsigned. Loops whose length
+ * is a parameter run to 8 and skip: clang unrolls before it inlines, and would keep what is left of a shorter one as a loop. */
 AVX2_BODY void add_products(__m256i *isum, int n, const __m256i *q, int n_q, __m256i scale, const uint8_t *x, int width, int groups)
 {
 #pragma GCC unroll 8
-    for (int s = 0; s < n_q / groups; s++) { /* what becomes one 16-bit sum */
+    for (int s = 0; s < 8; s++) { /* what becomes one 16-bit sum */
+        if (s >= n_q / groups) continue;
         const __m256i *w = q + s * groups;
         __m256i size = _mm256_abs_epi8(w[0]); /* 128 as unsigned, of -128 */
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) {
             __m256i sum = _mm256_setzero_si256();
 #pragma GCC unroll 8
-            for (int g = 0; g < groups; g++) {
+            for (int g = 0; g < 8; g++) {
+                if (g >= groups) continue;
                 __m256i act = broadcast_dword(x + ((s * groups + g) * width + i) * 4);
                 __m256i pairs = groups == GROUPS_SIGNED ? _mm256_maddubs_epi16(size, _mm256_sign_epi8(act, w[g]))
                                                         : _mm256_maddubs_epi16(w[g], act);
