@@ -109,8 +109,8 @@ AVX2_BODY __m256i iq4_values(__m256i bytes)
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), bytes);
 }
 
-/* The same pointer; the compiler cannot know. Both halves of a tile meet the same activations: gcc would load and broadcast all of
- * them once, and put them into memory, for there are ten times as many as registers. */
+/* The same pointer; the compiler cannot know. Both halves of a tile meet the same activations, and sub-blocks share bytes: gcc
+ * would load and broadcast all of them once, and put them into memory, for there are ten times as many as registers. */
 AVX2_BODY const uint8_t *as_another_pointer(const uint8_t *p)
 {
     __asm__ volatile("" : "+r"(p));
@@ -120,30 +120,26 @@ AVX2_BODY const uint8_t *as_another_pointer(const uint8_t *p)
 /* How many groups' products a 16-bit number holds, for weights of so many bits. */
 enum { GROUPS_4_BITS = 8, GROUPS_5_BITS = 4, GROUPS_6_BITS = 2, GROUPS_SIGNED = 1 };
 
-/* Adds the products of 4 * n_q weights of each of 8 rows, the columns of a sub-block, and the activations of n rows of a panel to
- * isum[n], times the sub-block's scale: 16 bits, the same twice in each dword. q[g]: four weights of each row. x: the four bytes of
- * the first group and row; `width` is the panel's. groups: see above; GROUPS_SIGNED: q is signed, else unsigned. Loops whose length
- * is a parameter run to 8 and skip: clang unrolls before it inlines, and would keep what is left of a shorter one as a loop. */
-AVX2_BODY void add_products(__m256i *isum, int n, const __m256i *q, int n_q, __m256i scale, const uint8_t *x, int width, int groups)
+/* Adds the products of weights of 8 rows, in `groups` groups of four columns, and the activations of n rows of a panel to isum[n],
+ * times a scale (16 bits, the same twice in each dword). The groups' products make one 16-bit sum: see above. q[g]: four weights of
+ * each row, with GROUPS_SIGNED signed, else unsigned. x: the four bytes of the first group and row; `width` is the panel's.
+ * Here and where this is called, loops whose length is a parameter run to 8 and skip: clang unrolls before it inlines, and what is
+ * left of a shorter one would stay a loop. */
+AVX2_BODY void add_products(__m256i *isum, int n, const __m256i q[8], int groups, __m256i scale, const uint8_t *x, int width)
 {
-#pragma GCC unroll 8
-    for (int s = 0; s < 8; s++) { /* what becomes one 16-bit sum */
-        if (s >= n_q / groups) continue;
-        const __m256i *w = q + s * groups;
-        __m256i size = _mm256_abs_epi8(w[0]); /* 128 as unsigned, of -128 */
+    __m256i size = _mm256_abs_epi8(q[0]); /* 128 as unsigned, of -128 */
 #pragma GCC unroll 4
-        for (int i = 0; i < n; i++) {
-            __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < n; i++) {
+        __m256i sum = _mm256_setzero_si256();
 #pragma GCC unroll 8
-            for (int g = 0; g < 8; g++) {
-                if (g >= groups) continue;
-                __m256i act = broadcast_dword(x + ((s * groups + g) * width + i) * 4);
-                __m256i pairs = groups == GROUPS_SIGNED ? _mm256_maddubs_epi16(size, _mm256_sign_epi8(act, w[g]))
-                                                        : _mm256_maddubs_epi16(w[g], act);
-                sum = g == 0 ? pairs : _mm256_add_epi16(sum, pairs);
-            }
-            isum[i] = _mm256_add_epi32(isum[i], _mm256_madd_epi16(sum, scale));
+        for (int g = 0; g < 8; g++) {
+            if (g >= groups) continue;
+            __m256i act = broadcast_dword(x + (g * width + i) * 4);
+            __m256i pairs =
+                groups == GROUPS_SIGNED ? _mm256_maddubs_epi16(size, _mm256_sign_epi8(act, q[g])) : _mm256_maddubs_epi16(q[g], act);
+            sum = g == 0 ? pairs : _mm256_add_epi16(sum, pairs);
         }
+        isum[i] = _mm256_add_epi32(isum[i], _mm256_madd_epi16(sum, scale));
     }
 }
 

@@ -1,11 +1,10 @@
 /* avx2_matmul_256.c: formats with blocks of 256: Q4_K, Q5_K, Q2_K (N5), Q6_K, Q3_K, IQ4_XS (N6).
  *
- * A unit is worked off sub-block by sub-block, 32 or 16 columns, in the order in which its bytes lie. Formats differ in how the
- * weights of a sub-block become eight or four registers of bytes, and in how the small scales are packed; both are given as
- * functions. Scales are brought into one form: register i holds the scales of sub-blocks 4i ... 4i + 3 as the four bytes of a row.
- * N5 has minimums, times sums of activations. N6 has weights that are signed: in Q6_K and Q3_K an offset makes them unsigned, and
- * offset times scale times the same sums is taken off again. Both are products of pairs of 16 bits, one vpmaddwd for two
- * sub-blocks.
+ * A unit is worked off sub-block by sub-block, 32 or 16 columns, in the order in which its bytes lie. Formats differ in how four
+ * weights of 8 rows become a register of bytes, and in how the small scales are packed; both are given as functions. Scales are
+ * brought into one form: register i holds the scales of sub-blocks 4i ... 4i + 3 as the four bytes of a row. N5 has minimums, times
+ * sums of activations. N6 has weights that are signed: in Q6_K and Q3_K an offset makes them unsigned, and offset times scale times
+ * the same sums is taken off again. Both are products of pairs of 16 bits, one vpmaddwd for two sub-blocks.
  *
  * For panels of 1 both halves of the tile go together, since memory likes to be read in one direction. For wider ones they go one
  * after the other, since 4 integers of each half and what they are made of do not fit into 16 registers. */
@@ -17,8 +16,8 @@ typedef struct sub_block {
     int s, h, c, i;
 } sub_block;
 
-/* Its weights 4g ... 4g + 3 in q[g]: eight registers or four. */
-typedef void unpack_sub_block(__m256i *q, const uint8_t *unit, sub_block at, int half);
+/* Its weights 4g ... 4g + 3. */
+typedef __m256i unpack_group(const uint8_t *unit, sub_block at, int g, int half);
 /* The k-th of a unit's sub-blocks. */
 typedef sub_block nth_sub_block(int k);
 
@@ -58,11 +57,10 @@ AVX2_BODY sub_block nth_of_32(int k)
     return (sub_block){k, 0, 0, 0};
 }
 
-AVX2_BODY void weights_q4_K(__m256i *q, const uint8_t *unit, sub_block at, int half)
+AVX2_BODY __m256i weights_q4_K(const uint8_t *unit, sub_block at, int g, int half)
 {
     const tile_q4_K *u = (const tile_q4_K *)unit;
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) q[g] = nibbles(load_dwords(u->qs[8 * (at.s / 2) + g], half), at.s % 2);
+    return nibbles(load_dwords(u->qs[8 * (at.s / 2) + g], half), at.s % 2);
 }
 
 AVX2_BODY void scales_q5_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, int half)
@@ -70,14 +68,10 @@ AVX2_BODY void scales_q5_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, i
     unpack_k4_scales(sc, min, ((const tile_q5_K *)unit)->scales, half);
 }
 
-AVX2_BODY void weights_q5_K(__m256i *q, const uint8_t *unit, sub_block at, int half)
+AVX2_BODY __m256i weights_q5_K(const uint8_t *unit, sub_block at, int g, int half)
 {
     const tile_q5_K *u = (const tile_q5_K *)unit;
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-        __m256i low = nibbles(load_dwords(u->qs[8 * (at.s / 2) + g], half), at.s % 2);
-        q[g] = add_bit(low, load_dwords(u->qh[g], half), at.s, 4);
-    }
+    return add_bit(nibbles(load_dwords(u->qs[8 * (at.s / 2) + g], half), at.s % 2), load_dwords(u->qh[g], half), at.s, 4);
 }
 
 AVX2_BODY void scales_q2_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, int half)
@@ -103,11 +97,9 @@ AVX2_BODY sub_block nth_of_16(int k)
     return (sub_block){8 * h + 2 * i + c, h, c, i};
 }
 
-AVX2_BODY void weights_q2_K(__m256i *q, const uint8_t *unit, sub_block at, int half)
+AVX2_BODY __m256i weights_q2_K(const uint8_t *unit, sub_block at, int g, int half)
 {
-    const tile_q2_K *u = (const tile_q2_K *)unit;
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) q[g] = two_bits(u->qs[8 * at.h + 4 * at.c + g], at.i, half);
+    return two_bits(((const tile_q2_K *)unit)->qs[8 * at.h + 4 * at.c + g], at.i, half);
 }
 
 /* quant_q3_k_scale, four at a time. */
@@ -130,12 +122,10 @@ AVX2_BODY sub_block nth_q3_K(int k)
     return (sub_block){8 * h + 2 * i + c, h, c, i};
 }
 
-AVX2_BODY void weights_q3_K(__m256i *q, const uint8_t *unit, sub_block at, int half)
+AVX2_BODY __m256i weights_q3_K(const uint8_t *unit, sub_block at, int g, int half)
 {
     const struct tile_q3_K_part *p = &((const tile_q3_K *)unit)->part[at.c];
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) /* w + 4 */
-        q[g] = add_bit(two_bits(p->qs[at.h][g], at.i, half), load_dwords(p->hmask[g], half), 4 * at.h + at.i, 2);
+    return add_bit(two_bits(p->qs[at.h][g], at.i, half), load_dwords(p->hmask[g], half), 4 * at.h + at.i, 2); /* w + 4 */
 }
 
 AVX2_BODY void scales_q6_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, int half)
@@ -146,14 +136,11 @@ AVX2_BODY void scales_q6_K(__m256i sc[4], __m256i min[4], const uint8_t *unit, i
     for (int i = 0; i < 4; i++) sc[i] = load_dwords(u->scales[i], half);
 }
 
-AVX2_BODY void weights_q6_K(__m256i *q, const uint8_t *unit, sub_block at, int half)
+AVX2_BODY __m256i weights_q6_K(const uint8_t *unit, sub_block at, int g, int half)
 {
     const struct tile_q6_K_part *p = &((const tile_q6_K *)unit)->part[at.h][at.c];
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) { /* w + 32 */
-        __m256i low = nibbles(load_dwords(p->ql[at.i % 2][g], half), at.i / 2);
-        q[g] = _mm256_or_si256(low, two_bits_at_4(load_dwords(p->qh[g], half), 2 * at.i));
-    }
+    __m256i low = nibbles(load_dwords(p->ql[at.i % 2][g], half), at.i / 2);
+    return _mm256_or_si256(low, two_bits_at_4(load_dwords(p->qh[g], half), 2 * at.i)); /* w + 32 */
 }
 
 /* quant_iq4_xs_scale: the low nibble of sub-block s is bits 4s of a row's dword, its high bits are bits 2s of the row's half. */
@@ -178,15 +165,10 @@ AVX2_BODY void scales_iq4_xs(__m256i sc[4], __m256i min[4], const uint8_t *unit,
     }
 }
 
-AVX2_BODY void weights_iq4_xs(__m256i *q, const uint8_t *unit, sub_block at, int half)
+AVX2_BODY __m256i weights_iq4_xs(const uint8_t *unit, sub_block at, int g, int half)
 {
     const tile_iq4_xs *u = (const tile_iq4_xs *)unit;
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) {
-        __m256i v = load_dwords(u->qs[4 * at.s + g], half);
-        q[g] = iq4_values(nibbles(v, 0));
-        q[g + 4] = iq4_values(nibbles(v, 1));
-    }
+    return iq4_values(nibbles(load_dwords(u->qs[4 * at.s + g % 4], half), g / 4));
 }
 
 /* Scale of sub-block s as a number of 16 bits, twice in each dword. Scales are signed bytes, or unsigned ones below 128. */
@@ -208,7 +190,7 @@ AVX2_BODY __m256i pair_of(__m256i bytes, int odd)
 typedef struct format_256 {
     size_t unit_bytes;
     unpack_scales *scales;
-    unpack_sub_block *weights;
+    unpack_group *weights;
     nth_sub_block *nth;
     int n_sub;       /* sub-blocks: 8 of 32 columns or 16 of 16 */
     int groups;      /* of add_products */
@@ -254,10 +236,27 @@ AVX2_BODY void add_scaled(__m256 *acc, int n, const __m256i *isum, const uint8_t
     }
 }
 
+/* Adds the products of sub-block `at` to isum. x: its activations in the panel, at the first row's lane. */
+AVX2_BODY void add_sub_block(__m256i *isum, int n, const uint8_t *unit, sub_block at, int half, __m256i scale, const uint8_t *x,
+                             int width, format_256 f)
+{
+    unit = as_another_pointer(unit);
+#pragma GCC unroll 8
+    for (int first = 0; first < 8; first++) {
+        if (first >= 64 / f.n_sub || first % f.groups != 0) continue;
+        __m256i q[8];
+#pragma GCC unroll 8
+        for (int g = 0; g < 8; g++) {
+            if (g < f.groups) q[g] = f.weights(unit, at, first + g, half);
+        }
+        add_products(isum, n, q, f.groups, scale, x + first * 4 * width, width);
+    }
+}
+
 /* acc[h * n + i] += what half `half` + h of the unit is worth with row i of the panel, for n_h halves and n rows. */
 AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int half, const uint8_t *x, int width, format_256 f)
 {
-    const int n_q = 64 / f.n_sub, n_lines = (int)f.unit_bytes / LINE_BYTES;
+    const int n_lines = (int)f.unit_bytes / LINE_BYTES;
     __m256i sc[N_HALVES][4], min[N_HALVES][4], isum[4];
     x = as_another_pointer(x);
 #pragma GCC unroll 2
@@ -271,10 +270,8 @@ AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int ha
             prefetch_lines(unit + k * n_lines / f.n_sub * LINE_BYTES, (k + 1) * n_lines / f.n_sub - k * n_lines / f.n_sub);
 #pragma GCC unroll 2
         for (int h = 0; h < n_h; h++) {
-            __m256i q[8];
-            f.weights(q, unit, at, half + h);
-            add_products(isum + h * n, n, q, n_q, scale_of(sc[h], at.s), x + (PANEL_256_Q + at.s * n_q * 4) * width, width,
-                         f.groups);
+            const uint8_t *x_at = x + (PANEL_256_Q + at.s * (256 / f.n_sub)) * width;
+            add_sub_block(isum + h * n, n, unit, at, half + h, scale_of(sc[h], at.s), x_at, width, f);
         }
     }
 #pragma GCC unroll 2

@@ -1,81 +1,60 @@
 /* avx2_matmul_32.c: formats with blocks of 32: Q8_0, Q4_0, Q5_0, IQ4_NL (N3, N4), Q4_1, Q5_1 (N7).
  *
- * They differ in how 32 weights of 8 rows become eight registers of bytes, and in what was added to make them unsigned: `offset`
- * times the sum of the activations is taken off again, before the integer becomes a float. */
+ * They differ in how four weights of 8 rows become a register of bytes, and in what was added to make them unsigned: that times the
+ * sum of the activations is taken off again, before the integer becomes a float. */
 #include "avx2_matmul.h"
 
-/* Weights 4g ... 4g + 3 of block b of a unit in q[g]. */
-typedef void unpack_32(__m256i q[8], const uint8_t *unit, int b, int half);
+/* Weights 4g ... 4g + 3 of block b of a unit. */
+typedef __m256i unpack_group(const uint8_t *unit, int b, int g, int half);
 
-AVX2_BODY void unpack_q8_0(__m256i q[8], const uint8_t *unit, int b, int half)
+AVX2_BODY __m256i weights_q8_0(const uint8_t *unit, int b, int g, int half)
 {
-    const tile_q8_0 *u = (const tile_q8_0 *)unit;
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) q[g] = load_dwords(u->qs[b][g], half);
+    return load_dwords(((const tile_q8_0 *)unit)->qs[b][g], half);
 }
 
-AVX2_BODY void unpack_nibbles(__m256i q[8], const tile_dwords qs[4], int half)
+AVX2_BODY __m256i weights_q4_0(const uint8_t *unit, int b, int g, int half)
 {
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) {
-        __m256i v = load_dwords(qs[g], half);
-        q[g] = nibbles(v, 0);
-        q[g + 4] = nibbles(v, 1);
-    }
+    return nibbles(load_dwords(((const tile_q4_0 *)unit)->qs[b][g % 4], half), g / 4);
 }
 
-AVX2_BODY void unpack_q4_0(__m256i q[8], const uint8_t *unit, int b, int half)
+AVX2_BODY __m256i weights_q4_1(const uint8_t *unit, int b, int g, int half)
 {
-    unpack_nibbles(q, ((const tile_q4_0 *)unit)->qs[b], half);
+    return nibbles(load_dwords(((const tile_q4_1 *)unit)->qs[b][g % 4], half), g / 4);
 }
 
-AVX2_BODY void unpack_q4_1(__m256i q[8], const uint8_t *unit, int b, int half)
+/* 16 where a weight's fifth bit is set: weight i has bit i of its row's dword, so group g has the bits 4g ... 4g + 3, and each byte
+ * tests one of them. */
+AVX2_BODY __m256i fifth_bits(const tile_dwords qh, int g, int half)
 {
-    unpack_nibbles(q, ((const tile_q4_1 *)unit)->qs[b], half);
+    /* Byte g / 2 of each dword, four times: shuffles work on 16 bytes, four rows. */
+    const int i = g / 2 * 0x01010101;
+    const __m128i which = _mm_setr_epi32(i, 0x04040404 + i, 0x08080808 + i, 0x0c0c0c0c + i);
+    const __m256i test = _mm256_set1_epi32(g % 2 ? (int)0x80402010 : 0x08040201);
+    __m256i spread = _mm256_shuffle_epi8(load_dwords(qh, half), _mm256_broadcastsi128_si256(which));
+    return bytes_and(_mm256_cmpeq_epi8(_mm256_and_si256(spread, test), test), 16);
 }
 
-/* Adds 16 where a row's bit is set: weight i has bit i, so group g has the bits 4g ... 4g + 3, and each byte of a dword tests one
- * of them. */
-AVX2_BODY void add_fifth_bits(__m256i q[8], const tile_dwords qh, int half)
-{
-    __m256i bits = load_dwords(qh, half);
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-        /* Byte g / 2 of each dword, four times: shuffles work on 16 bytes, four rows. */
-        const int i = g / 2 * 0x01010101;
-        const __m128i which = _mm_setr_epi32(i, 0x04040404 + i, 0x08080808 + i, 0x0c0c0c0c + i);
-        const __m256i test = _mm256_set1_epi32(g % 2 ? (int)0x80402010 : 0x08040201);
-        __m256i spread = _mm256_shuffle_epi8(bits, _mm256_broadcastsi128_si256(which));
-        __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, test), test);
-        q[g] = _mm256_or_si256(q[g], bytes_and(set, 16));
-    }
-}
-
-AVX2_BODY void unpack_q5_0(__m256i q[8], const uint8_t *unit, int b, int half)
+AVX2_BODY __m256i weights_q5_0(const uint8_t *unit, int b, int g, int half)
 {
     const tile_q5_0 *u = (const tile_q5_0 *)unit;
-    unpack_nibbles(q, u->qs[b], half);
-    add_fifth_bits(q, u->qh[b], half);
+    return _mm256_or_si256(nibbles(load_dwords(u->qs[b][g % 4], half), g / 4), fifth_bits(u->qh[b], g, half));
 }
 
-AVX2_BODY void unpack_q5_1(__m256i q[8], const uint8_t *unit, int b, int half)
+AVX2_BODY __m256i weights_q5_1(const uint8_t *unit, int b, int g, int half)
 {
     const tile_q5_1 *u = (const tile_q5_1 *)unit;
-    unpack_nibbles(q, u->qs[b], half);
-    add_fifth_bits(q, u->qh[b], half);
+    return _mm256_or_si256(nibbles(load_dwords(u->qs[b][g % 4], half), g / 4), fifth_bits(u->qh[b], g, half));
 }
 
-AVX2_BODY void unpack_iq4_nl(__m256i q[8], const uint8_t *unit, int b, int half)
+AVX2_BODY __m256i weights_iq4_nl(const uint8_t *unit, int b, int g, int half)
 {
-    unpack_nibbles(q, ((const tile_q4_0 *)unit)->qs[b], half);
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) q[g] = iq4_values(q[g]);
+    return iq4_values(weights_q4_0(unit, b, g, half));
 }
 
 /* What differs between formats, constant wherever a body is inlined. */
 typedef struct format_32 {
     size_t unit_bytes;
-    unpack_32 *unpack;
+    unpack_group *weights;
     int groups;      /* of add_products */
     int log2_offset; /* 2 to that power was added to the weights; 0: nothing */
     size_t m_at;     /* where a unit has its minimums; 0: none */
@@ -86,12 +65,20 @@ typedef struct format_32 {
 AVX2_BODY void add_block(__m256 *acc, int n, const uint8_t *unit, int b, int half, const uint8_t *x, int width, format_32 f)
 {
     const uint16_t *d_at = (const uint16_t *)(const void *)unit + b * TILE_ROWS;
-    __m256i q[8], isum[4];
+    __m256i isum[4];
     x = as_another_pointer(x);
-    f.unpack(q, unit, b, half);
 #pragma GCC unroll 4
     for (int i = 0; i < n; i++) isum[i] = _mm256_setzero_si256();
-    add_products(isum, n, q, 8, _mm256_set1_epi16(1), x + PANEL_32_Q * width, width, f.groups);
+#pragma GCC unroll 8
+    for (int first = 0; first < 8; first++) {
+        if (first % f.groups != 0) continue;
+        __m256i q[8];
+#pragma GCC unroll 8
+        for (int g = 0; g < 8; g++) {
+            if (g < f.groups) q[g] = f.weights(unit, b, first + g, half);
+        }
+        add_products(isum, n, q, f.groups, _mm256_set1_epi16(1), x + (PANEL_32_Q + first * 4) * width, width);
+    }
     __m256 d = load_halves(d_at, half), m = _mm256_setzero_ps();
     if (f.m_at) m = load_halves(d_at + f.m_at / sizeof *d_at, half);
 #pragma GCC unroll 4
@@ -136,32 +123,32 @@ AVX2_BODY void times_32(const tile_job *job, int width, format_32 f)
 
 AVX2_BODY void times_q8_0(const tile_job *job, int width)
 {
-    times_32(job, width, (format_32){sizeof(tile_q8_0), unpack_q8_0, GROUPS_SIGNED, 0, 0});
+    times_32(job, width, (format_32){sizeof(tile_q8_0), weights_q8_0, GROUPS_SIGNED, 0, 0});
 }
 
 AVX2_BODY void times_q4_0(const tile_job *job, int width)
 {
-    times_32(job, width, (format_32){sizeof(tile_q4_0), unpack_q4_0, GROUPS_4_BITS, 3, 0});
+    times_32(job, width, (format_32){sizeof(tile_q4_0), weights_q4_0, GROUPS_4_BITS, 3, 0});
 }
 
 AVX2_BODY void times_q5_0(const tile_job *job, int width)
 {
-    times_32(job, width, (format_32){sizeof(tile_q5_0), unpack_q5_0, GROUPS_5_BITS, 4, 0});
+    times_32(job, width, (format_32){sizeof(tile_q5_0), weights_q5_0, GROUPS_5_BITS, 4, 0});
 }
 
 AVX2_BODY void times_iq4_nl(const tile_job *job, int width)
 {
-    times_32(job, width, (format_32){sizeof(tile_q4_0), unpack_iq4_nl, GROUPS_SIGNED, 0, 0});
+    times_32(job, width, (format_32){sizeof(tile_q4_0), weights_iq4_nl, GROUPS_SIGNED, 0, 0});
 }
 
 AVX2_BODY void times_q4_1(const tile_job *job, int width)
 {
-    times_32(job, width, (format_32){sizeof(tile_q4_1), unpack_q4_1, GROUPS_4_BITS, 0, offsetof(tile_q4_1, m)});
+    times_32(job, width, (format_32){sizeof(tile_q4_1), weights_q4_1, GROUPS_4_BITS, 0, offsetof(tile_q4_1, m)});
 }
 
 AVX2_BODY void times_q5_1(const tile_job *job, int width)
 {
-    times_32(job, width, (format_32){sizeof(tile_q5_1), unpack_q5_1, GROUPS_5_BITS, 0, offsetof(tile_q5_1, m)});
+    times_32(job, width, (format_32){sizeof(tile_q5_1), weights_q5_1, GROUPS_5_BITS, 0, offsetof(tile_q5_1, m)});
 }
 
 static void q8_0_times_1(const tile_job *job)
