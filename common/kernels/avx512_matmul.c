@@ -32,6 +32,43 @@ static __mmask16 wanted_lanes(size_t first, size_t begin, size_t end)
     return (__mmask16)mask;
 }
 
+/* What all tiles of one call have in common. */
+typedef struct product {
+    float *y;
+    size_t y_stride;
+    const matrix *w;
+    const activations *x;
+    size_t row_begin, row_end;
+    size_t tile_bytes, panel_row_bytes;
+} product;
+
+/* Tile t and the panel that begins with activation row i. */
+static tile_job job_of(const product *p, size_t t, size_t i)
+{
+    return (tile_job){.tile = p->w->data + t * p->tile_bytes,
+                      .panel = p->x->panels + i * p->panel_row_bytes,
+                      .n_units = p->tile_bytes / tile_unit_bytes(p->w->type),
+                      .n_cols = p->w->n_cols,
+                      .y = p->y + i * p->y_stride + t * TILE_ROWS,
+                      .y_stride = p->y_stride,
+                      .n_rows = min_size(PANEL_ROWS, p->x->n_rows - i),
+                      .lanes = wanted_lanes(t * TILE_ROWS, p->row_begin, p->row_end)};
+}
+
+/* Tiles [begin, end) times all panels. */
+static void times_panels(const product *p, size_t begin, size_t end)
+{
+    const panel_kernels *of_type = kernels_of[p->w->type];
+    for (size_t i = 0; i < p->x->n_rows; i += PANEL_ROWS) {
+        size_t width = panel_width(min_size(PANEL_ROWS, p->x->n_rows - i));
+        tile_times_panel *times = width == 1 ? of_type->width_1 : width == 4 ? of_type->width_4 : of_type->width_8;
+        for (size_t t = begin; t < end; t++) {
+            tile_job job = job_of(p, t, i);
+            times(&job);
+        }
+    }
+}
+
 void avx512_matmul(float *y, size_t y_stride, const matrix *w, const activations *x, size_t row_begin, size_t row_end)
 {
     if (w->layout == MATRIX_ROWS) {
@@ -40,24 +77,15 @@ void avx512_matmul(float *y, size_t y_stride, const matrix *w, const activations
     }
     if (row_begin == row_end) return;
     assert(w->n_cols == x->n_cols && row_end <= w->n_rows && x->block == quant_traits_of(w->type)->act_block && x->panels);
-    const panel_kernels *of_type = kernels_of[w->type];
-    const size_t one_tile = tile_bytes(w->type, w->n_cols), row_bytes = panel_row_bytes(x->n_cols, x->block);
-    const size_t group = one_tile < GROUP_BYTES ? GROUP_BYTES / one_tile : 1;
-    const size_t tile_end = (row_end - 1) / TILE_ROWS + 1;
-    for (size_t first = row_begin / TILE_ROWS; first < tile_end; first += group) {
-        for (size_t i = 0; i < x->n_rows; i += PANEL_ROWS) {
-            size_t n = min_size(PANEL_ROWS, x->n_rows - i), width = panel_width(n);
-            tile_times_panel *times = width == 1 ? of_type->width_1 : width == 4 ? of_type->width_4 : of_type->width_8;
-            for (size_t t = first; t < min_size(first + group, tile_end); t++) {
-                times(&(tile_job){.tile = w->data + t * one_tile,
-                                  .panel = x->panels + i * row_bytes,
-                                  .n_units = one_tile / tile_unit_bytes(w->type),
-                                  .n_cols = w->n_cols,
-                                  .y = y + i * y_stride + t * TILE_ROWS,
-                                  .y_stride = y_stride,
-                                  .n_rows = n,
-                                  .lanes = wanted_lanes(t * TILE_ROWS, row_begin, row_end)});
-            }
+    const product p = {y, y_stride, w, x, row_begin, row_end, tile_bytes(w->type, w->n_cols), panel_row_bytes(x->n_cols, x->block)};
+    const size_t tile_begin = row_begin / TILE_ROWS, tile_end = (row_end - 1) / TILE_ROWS + 1;
+    if (x->block == 0 && x->n_rows > PANEL_ROWS) {
+        for (size_t t = tile_begin; t < tile_end; t++) {
+            tile_job job = job_of(&p, t, 0);
+            avx512_plain_times_panels(&job, w->type, x->n_rows);
         }
+        return;
     }
+    const size_t group = p.tile_bytes < GROUP_BYTES ? GROUP_BYTES / p.tile_bytes : 1;
+    for (size_t t = tile_begin; t < tile_end; t += group) times_panels(&p, t, min_size(t + group, tile_end));
 }

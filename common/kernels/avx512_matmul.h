@@ -31,6 +31,9 @@ typedef struct panel_kernels {
     tile_times_panel *width_1, *width_4, *width_8;
 } panel_kernels;
 
+/* Plain formats with several panels: a tile times all of them (avx512_matmul_plain.c). job: of the first; n_x: rows of all. */
+void avx512_plain_times_panels(const tile_job *job, quant_type type, size_t n_x);
+
 extern const panel_kernels avx512_f32, avx512_f16, avx512_bf16;                             /* avx512_matmul_plain.c */
 extern const panel_kernels avx512_q4_0, avx512_q4_1, avx512_q5_0, avx512_q5_1, avx512_q8_0; /* avx512_matmul_32.c */
 extern const panel_kernels avx512_iq4_nl;                                                   /* avx512_matmul_32.c */
