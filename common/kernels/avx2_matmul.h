@@ -46,7 +46,8 @@ extern const panel_kernels avx2_iq4_nl;                                         
 extern const panel_kernels avx2_q2_K, avx2_q3_K, avx2_q4_K, avx2_q5_K, avx2_q6_K; /* avx2_matmul_256.c */
 extern const panel_kernels avx2_iq4_xs;                                           /* avx2_matmul_256.c */
 
-/* Kernels are one always_inline body, compiled once a format and width. */
+/* Kernels are one always_inline body, compiled once a format and width. Loops whose length is a parameter run to the largest and
+ * skip: clang unrolls before it inlines, and what is left of a shorter one would stay a loop. */
 #define AVX2_BODY static inline __attribute__((always_inline))
 
 enum { HALF_ROWS = 8, N_HALVES = TILE_ROWS / HALF_ROWS };
@@ -63,7 +64,9 @@ enum { PREFETCH_BYTES = 1024, LINE_BYTES = 64 };
 AVX2_BODY void prefetch_lines(const uint8_t *p, int n)
 {
 #pragma GCC unroll 32
-    for (int i = 0; i < n; i++) _mm_prefetch((const char *)p + PREFETCH_BYTES + i * LINE_BYTES, _MM_HINT_T1);
+    for (int i = 0; i < 32; i++) {
+        if (i < n) _mm_prefetch((const char *)p + PREFETCH_BYTES + i * LINE_BYTES, _MM_HINT_T1);
+    }
 }
 
 /* The same four bytes of the 8 rows of a half. */
@@ -122,9 +125,7 @@ enum { GROUPS_4_BITS = 8, GROUPS_5_BITS = 4, GROUPS_6_BITS = 2, GROUPS_SIGNED = 
 
 /* Adds the products of weights of 8 rows, in `groups` groups of four columns, and the activations of n rows of a panel to isum[n],
  * times a scale (16 bits, the same twice in each dword). The groups' products make one 16-bit sum: see above. q[g]: four weights of
- * each row, with GROUPS_SIGNED signed, else unsigned. x: the four bytes of the first group and row; `width` is the panel's.
- * Here and where this is called, loops whose length is a parameter run to 8 and skip: clang unrolls before it inlines, and what is
- * left of a shorter one would stay a loop. */
+ * each row, with GROUPS_SIGNED signed, else unsigned. x: the four bytes of the first group and row; `width` is the panel's. */
 AVX2_BODY void add_products(__m256i *isum, int n, const __m256i q[8], int groups, __m256i scale, const uint8_t *x, int width)
 {
     __m256i size = _mm256_abs_epi8(q[0]); /* 128 as unsigned, of -128 */

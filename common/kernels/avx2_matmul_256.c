@@ -240,11 +240,11 @@ AVX2_BODY void add_scaled(__m256 *acc, int n, const __m256i *isum, const uint8_t
 AVX2_BODY void add_sub_block(__m256i *isum, int n, const uint8_t *unit, sub_block at, int half, __m256i scale, const uint8_t *x,
                              int width, format_256 f)
 {
-    unit = as_another_pointer(unit);
 #pragma GCC unroll 8
     for (int first = 0; first < 8; first++) {
         if (first >= 64 / f.n_sub || first % f.groups != 0) continue;
         __m256i q[8];
+        unit = as_another_pointer(unit);
 #pragma GCC unroll 8
         for (int g = 0; g < 8; g++) {
             if (g < f.groups) q[g] = f.weights(unit, at, first + g, half);

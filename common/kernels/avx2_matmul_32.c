@@ -73,6 +73,7 @@ AVX2_BODY void add_block(__m256 *acc, int n, const uint8_t *unit, int b, int hal
     for (int first = 0; first < 8; first++) {
         if (first % f.groups != 0) continue;
         __m256i q[8];
+        unit = as_another_pointer(unit);
 #pragma GCC unroll 8
         for (int g = 0; g < 8; g++) {
             if (g < f.groups) q[g] = f.weights(unit, b, first + g, half);
