@@ -2,7 +2,8 @@
  *
  * Bound by the additions for panels of 8 (16 multiply-adds a cycle), by memory for panels of 1.
  * With several panels a tile is cut into chunks of columns that stay in the first-level cache, converted to f32 once, and met by
- * all panels; between two chunks the sums wait where the results go, which changes no bit of them. */
+ * all panels; between two chunks the sums wait where the results go, which changes no bit of them. (Two tiles at a
+ * time, sharing what is broadcast, were slower: F16 35 GMAC/s against 44.) */
 #include "avx512_matmul.h"
 
 /* Column k of 16 rows as f32. */
@@ -54,46 +55,24 @@ AVX512_BODY void times_bf16(const tile_job *job, int width)
     times_plain(job, width, sizeof(tile_halves), load_bf16);
 }
 
-enum { CHUNK_COLS = 256 }; /* 8 KiB of each tile, 4 KiB of a panel */
+enum { CHUNK_COLS = 256 }; /* 16 KiB of weights, 8 KiB of a panel */
 
-/* Adds columns of one or two tiles, w[t]: [n_cols][16], to a panel's results; is_first: they begin at 0. */
-AVX512_BODY void add_chunk(const tile_job *jobs, int n_jobs, int width, const float *const w[2], size_t n_cols, bool is_first)
+/* Adds columns [0, n_cols) of w, [n_cols][16], to a panel's results; is_first: they begin at 0. */
+AVX512_BODY void add_chunk(const tile_job *job, int width, const float *w, size_t n_cols, bool is_first)
 {
-    const uint8_t *x = jobs->panel;
-    __m512 acc[2][8];
-#pragma GCC unroll 2
-    for (int t = 0; t < n_jobs; t++) {
+    const uint8_t *x = job->panel;
+    __m512 acc[8];
 #pragma GCC unroll 8
-        for (int n = 0; n < width; n++) {
-            bool is_there = !is_first && (size_t)n < jobs->n_rows;
-            acc[t][n] = is_there ? _mm512_maskz_loadu_ps(jobs[t].lanes, jobs[t].y + n * jobs->y_stride) : _mm512_setzero_ps();
-        }
+    for (int n = 0; n < width; n++) {
+        bool is_there = !is_first && (size_t)n < job->n_rows;
+        acc[n] = is_there ? _mm512_maskz_loadu_ps(job->lanes, job->y + n * job->y_stride) : _mm512_setzero_ps();
     }
-#pragma GCC unroll 4
     for (size_t k = 0; k < n_cols; k++, x += width * 4) {
-        __m512 column[2];
-#pragma GCC unroll 2
-        for (int t = 0; t < n_jobs; t++) column[t] = _mm512_load_ps(w[t] + k * TILE_ROWS);
+        __m512 column = _mm512_load_ps(w + k * TILE_ROWS);
 #pragma GCC unroll 8
-        for (int n = 0; n < width; n++) {
-            __m512 x_n = broadcast_float(x + n * 4);
-#pragma GCC unroll 2
-            for (int t = 0; t < n_jobs; t++) acc[t][n] = _mm512_add_ps(acc[t][n], _mm512_mul_ps(column[t], x_n));
-        }
+        for (int n = 0; n < width; n++) acc[n] = _mm512_add_ps(acc[n], _mm512_mul_ps(column, broadcast_float(x + n * 4)));
     }
-#pragma GCC unroll 2
-    for (int t = 0; t < n_jobs; t++) store_results(&jobs[t], acc[t], width);
-}
-
-AVX512_BODY void add_chunk_of_width(const tile_job *jobs, int n_jobs, size_t width, const float *const w[2], size_t n_cols,
-                                    bool is_first)
-{
-    if (width == 8)
-        add_chunk(jobs, n_jobs, 8, w, n_cols, is_first);
-    else if (width == 4)
-        add_chunk(jobs, n_jobs, 4, w, n_cols, is_first);
-    else
-        add_chunk(jobs, n_jobs, 1, w, n_cols, is_first);
+    store_results(job, acc, width);
 }
 
 /* Columns [begin, begin + n) of a tile as f32: where they are, or in `copy`. */
@@ -107,27 +86,25 @@ static const float *chunk_as_f32(const uint8_t *tile, quant_type type, size_t be
     return copy;
 }
 
-void avx512_plain_times_panels(const tile_job *jobs, size_t n_jobs, quant_type type, size_t n_x)
+void avx512_plain_times_panels(const tile_job *job, quant_type type, size_t n_x)
 {
-    _Alignas(64) float copies[2][CHUNK_COLS * TILE_ROWS];
-    const size_t all_cols = jobs->n_cols, row_bytes = panel_row_bytes(all_cols, 0);
-    for (size_t begin = 0; begin < all_cols; begin += CHUNK_COLS) {
-        const size_t n_cols = all_cols - begin < CHUNK_COLS ? all_cols - begin : CHUNK_COLS;
-        const float *w[2] = {NULL, NULL};
-        for (size_t t = 0; t < n_jobs; t++) w[t] = chunk_as_f32(jobs[t].tile, type, begin, n_cols, copies[t]);
+    _Alignas(64) float copy[CHUNK_COLS * TILE_ROWS];
+    const size_t row_bytes = panel_row_bytes(job->n_cols, 0);
+    for (size_t begin = 0; begin < job->n_cols; begin += CHUNK_COLS) {
+        const size_t n_cols = job->n_cols - begin < CHUNK_COLS ? job->n_cols - begin : CHUNK_COLS;
+        const float *w = chunk_as_f32(job->tile, type, begin, n_cols, copy);
         for (size_t i = 0; i < n_x; i += PANEL_ROWS) {
-            tile_job parts[2] = {jobs[0]};
-            const size_t n_rows = n_x - i < PANEL_ROWS ? n_x - i : PANEL_ROWS, width = panel_width(n_rows);
-            for (size_t t = 0; t < n_jobs; t++) {
-                parts[t] = jobs[t];
-                parts[t].n_rows = n_rows;
-                parts[t].panel = jobs[t].panel + i * row_bytes + begin * width * PANEL_0_BYTES;
-                parts[t].y = jobs[t].y + i * jobs->y_stride;
-            }
-            if (n_jobs == 2)
-                add_chunk_of_width(parts, 2, width, w, n_cols, begin == 0);
+            tile_job part = *job;
+            part.n_rows = n_x - i < PANEL_ROWS ? n_x - i : PANEL_ROWS;
+            const size_t width = panel_width(part.n_rows);
+            part.panel = job->panel + i * row_bytes + begin * width * PANEL_0_BYTES;
+            part.y = job->y + i * job->y_stride;
+            if (width == 8)
+                add_chunk(&part, 8, w, n_cols, begin == 0);
+            else if (width == 4)
+                add_chunk(&part, 4, w, n_cols, begin == 0);
             else
-                add_chunk_of_width(parts, 1, width, w, n_cols, begin == 0);
+                add_chunk(&part, 1, w, n_cols, begin == 0);
         }
     }
 }
