@@ -124,9 +124,9 @@ const option_spec option_table[] = {
     {{"ctv", "cache-type-v"}, NULL, OPTION_KV_TYPE, AT(type_v), {0, 0}, "TYPE",
      "number format of cached values: f16 or f32 (default: f16)", GROUP_MODEL, ENGINE},
     {{"mmap"}, "no-mmap", OPTION_FLAG, AT(mmap), {0, 0}, NULL,
-     "use weights where the file is mapped; otherwise copy them (default: on)", GROUP_MODEL, ENGINE},
+     "use weights where the file is mapped: takes no memory, but is slower (default: off)", GROUP_MODEL, ENGINE},
     {{"mlock"}, NULL, OPTION_FLAG, AT(mlock), {0, 0}, NULL,
-     "keep weights from being swapped out", GROUP_MODEL, ENGINE},
+     "as --mmap, and keep weights from being swapped out", GROUP_MODEL, ENGINE},
 
     {{"w", "local"}, NULL, OPTION_U32, AT(n_local), {1, 256}, "N",
      "start N workers on this machine and cut the model between them (default: 1)", GROUP_WORKERS, ENGINE},

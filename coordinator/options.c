@@ -32,7 +32,6 @@ options options_defaults(command_id command)
         .n_ctx = -1,
         .n_batch = 2048,
         .n_ubatch = 512,
-        .mmap = true,
         .n_local = 1,
         .display_prompt = true,
         .n_chunks = -1,

@@ -4,7 +4,7 @@
  * down, add. Rows are worked on in tiles of FORWARD_TILE_ROWS, so that scratch stays small and the weights are read once a tile.
  *
  * A step is a loop over one of three things. It may be cut between threads anywhere: no step adds across its loop.
- * - Rows: norm, RoPE, quantizing. Small; a lone row is done by the caller, since waking threads would cost more.
+ * - Rows: norm, RoPE, quantizing and packing. Small; a lone row is done by the caller, since waking threads would cost more.
  * - Weight rows: the matmuls, where the time goes. What follows element by element (bias, SwiGLU, residual) is done in the same
  *   piece, while it is in the cache. So a decode step wakes the threads five times a layer.
  * - Heads x rows: attention. Heads are the outer loop: later rows see more positions, so pieces of rows would take unequally long.
@@ -20,16 +20,19 @@
 #include <math.h>
 #include <string.h>
 
+#include "panel.h"
 #include "rope.h"
+#include "tile.h"
 
 /* Weight rows are cut at multiples of this: kernels work on so many at once, and so many floats are a cache line. */
 enum { WEIGHT_ROWS_GRAIN = 16 };
 
-/* Rows quantized in blocks of one size. */
-typedef struct quantized {
-    int8_t *q; /* [rows, n_cols] */
-    float *d;  /* [rows, n_cols / block] */
-} quantized;
+/* Rows in one of the forms in which matmuls take them (activations in kernels.h). */
+typedef struct input_form {
+    int8_t *q;       /* [rows, n_cols]; NULL: f32 */
+    float *d;        /* [rows, n_cols / block] */
+    uint8_t *panels; /* panel_set_bytes(rows, n_cols, block) */
+} input_form;
 
 struct forward {
     const slice *slice;
@@ -46,16 +49,16 @@ struct forward {
     uint32_t n_ctx;
 
     /* Scratch for one tile. */
-    float *normed;           /* [rows, n_embd] */
-    float *q, *k, *v;        /* [rows, n_q], [rows, n_kv], [rows, n_kv] */
-    float *attn;             /* [rows, n_q] */
-    float *gate, *up;        /* [rows, n_ff] */
-    float *delta;            /* [rows, n_embd], what is added to the residual stream */
-    quantized q8_32, q8_256; /* what the next matmul takes, in blocks of 32 and of 256 */
-    float *scores;           /* [n_threads, n_scores] */
-    uint8_t *spoiled;        /* [rows], 1 where a key or value was not finite */
-    float *angles;           /* [n_ctx, n_rot], filled as positions are met, and kept */
-    uint8_t *has_angles;     /* [n_ctx] */
+    float *normed;                 /* [rows, n_embd] */
+    float *q, *k, *v;              /* [rows, n_q], [rows, n_kv], [rows, n_kv] */
+    float *attn;                   /* [rows, n_q] */
+    float *gate, *up;              /* [rows, n_ff] */
+    float *delta;                  /* [rows, n_embd], what is added to the residual stream */
+    input_form f32, q8_32, q8_256; /* what the next matmul takes: as it is, in blocks of 32, of 256 */
+    float *scores;                 /* [n_threads, n_scores] */
+    uint8_t *spoiled;              /* [rows], 1 where a key or value was not finite */
+    float *angles;                 /* [n_ctx, n_rot], filled as positions are met, and kept */
+    uint8_t *has_angles;           /* [n_ctx] */
 };
 
 /* One tile on its way through one layer: what the threads are handed. */
@@ -86,6 +89,12 @@ static void *cut(cutter *c, uint64_t n, uint64_t elem_bytes)
     return c->block ? c->block + at : NULL;
 }
 
+/* Panels of a tile of rows with so many values. */
+static uint8_t *cut_panels(cutter *c, uint64_t n_cols, size_t block)
+{
+    return cut(c, FORWARD_TILE_ROWS, n_cols < UINT32_MAX ? panel_row_bytes((size_t)n_cols, block) : UINT64_MAX);
+}
+
 static uint64_t larger(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
@@ -112,8 +121,9 @@ static void lay_out(forward *f, cutter *c, const hparams *hp, uint32_t n_ctx, ui
     f->gate = cut(c, rows * hp->n_ff, sizeof(float));
     f->up = cut(c, rows * hp->n_ff, sizeof(float));
     f->delta = cut(c, rows * hp->n_embd, sizeof(float));
-    f->q8_32 = (quantized){cut(c, rows * n_input, 1), cut(c, rows * (n_input / 32), sizeof(float))};
-    f->q8_256 = (quantized){cut(c, rows * n_input, 1), cut(c, rows * (n_input / 256), sizeof(float))};
+    f->f32 = (input_form){NULL, NULL, cut_panels(c, n_input, 0)};
+    f->q8_32 = (input_form){cut(c, rows * n_input, 1), cut(c, rows * (n_input / 32), sizeof(float)), cut_panels(c, n_input, 32)};
+    f->q8_256 = (input_form){cut(c, rows * n_input, 1), cut(c, rows * (n_input / 256), sizeof(float)), cut_panels(c, n_input, 256)};
     f->scores = cut(c, n_scores, (uint64_t)n_threads * sizeof(float));
     f->spoiled = cut(c, rows, 1);
     f->angles = cut(c, n_ctx, (uint64_t)hp->n_rot * sizeof(float));
@@ -183,28 +193,51 @@ static bool is_finite(const float *x, size_t n)
     return carry >> 31 == 0;
 }
 
-/* The blocks in which a matrix wants its input: 0, 32 or 256. Distinct bits, so `|` makes a set of them. */
-static unsigned input_block(const matrix *w)
+/* In which forms matrices want their input: a set of these, or-ed. The first three are block sizes, F32's in the place of 0. */
+enum { INPUT_F32 = 1, INPUT_Q8_32 = 32, INPUT_Q8_256 = 256, INPUT_PANELS = 512 };
+
+static unsigned input_of(const matrix *w)
 {
-    return quant_traits_of(w->type)->act_block;
+    unsigned block = quant_traits_of(w->type)->act_block;
+    return (block ? block : INPUT_F32) | (w->layout == MATRIX_TILES ? INPUT_PANELS : 0);
 }
 
-/* Quantizes row i of x, [rows, n_cols], for matrices that want these blocks. */
-static void quantize_row(const forward *f, const float *x, size_t n_cols, size_t i, unsigned blocks)
+/* n rows of x, [n, n_cols], in one of the forms. */
+static activations activations_of(const forward *f, const float *x, size_t n_cols, size_t n, unsigned block)
 {
-    const float *row = x + i * n_cols;
-    if (blocks & 32) f->kernels->quantize(f->q8_32.q + i * n_cols, f->q8_32.d + i * (n_cols / 32), row, n_cols, 32);
-    if (blocks & 256) f->kernels->quantize(f->q8_256.q + i * n_cols, f->q8_256.d + i * (n_cols / 256), row, n_cols, 256);
+    const input_form *form = block == 0 ? &f->f32 : block == 32 ? &f->q8_32 : &f->q8_256;
+    return (activations){.n_rows = (uint32_t)n,
+                         .n_cols = (uint32_t)n_cols,
+                         .block = block,
+                         .x = x,
+                         .q = form->q,
+                         .d = form->d,
+                         .panels = form->panels};
 }
 
-/* Elements [begin, end) of y = w x + bias for n rows. x: [n, n_cols], quantized for w; y: [n, n_rows]; bias: NULL for none. */
+/* Brings rows [begin, end) of n into one of the forms. With panels, begin is a multiple of PANEL_ROWS, end too or n. */
+static void prepare_form(const forward *f, const float *x, size_t n_cols, size_t n, size_t begin, size_t end, unsigned block,
+                         bool panels)
+{
+    activations a = activations_of(f, x, n_cols, n, block);
+    size_t at = begin * n_cols;
+    if (block) f->kernels->quantize(a.q + at, a.d + at / block, x + at, (end - begin) * n_cols, block);
+    if (panels) activations_pack(&a, begin, end);
+}
+
+static void prepare_input(const forward *f, const float *x, size_t n_cols, size_t n, size_t begin, size_t end, unsigned forms)
+{
+    bool panels = forms & INPUT_PANELS;
+    if (forms & INPUT_F32) prepare_form(f, x, n_cols, n, begin, end, 0, panels);
+    if (forms & INPUT_Q8_32) prepare_form(f, x, n_cols, n, begin, end, 32, panels);
+    if (forms & INPUT_Q8_256) prepare_form(f, x, n_cols, n, begin, end, 256, panels);
+}
+
+/* Elements [begin, end) of y = w x + bias for n rows. x: [n, n_cols], prepared for w; y: [n, n_rows]; bias: NULL for none. */
 static void multiply(const forward *f, float *y, const matrix *w, const float *bias, const float *x, size_t n, size_t begin,
                      size_t end)
 {
-    unsigned block = input_block(w);
-    const quantized *q8 = block == 256 ? &f->q8_256 : &f->q8_32;
-    activations a = {
-        .n_rows = (uint32_t)n, .n_cols = w->n_cols, .block = block, .x = x, .q = block ? q8->q : NULL, .d = block ? q8->d : NULL};
+    activations a = activations_of(f, x, w->n_cols, n, quant_traits_of(w->type)->act_block);
     f->kernels->matmul(y, w->n_rows, w, &a, begin, end);
     for (size_t i = 0; bias && i < n; i++) f->kernels->add(y + i * w->n_rows + begin, bias + begin, end - begin);
 }
@@ -215,11 +248,10 @@ static void step_attn_norm(void *arg, size_t begin, size_t end, uint32_t thread)
     const forward *f = t->f;
     (void)thread;
     size_t n_embd = f->hp->n_embd;
-    unsigned blocks = input_block(&t->w->attn_q) | input_block(&t->w->attn_k) | input_block(&t->w->attn_v);
-    for (size_t i = begin; i < end; i++) {
+    for (size_t i = begin; i < end; i++)
         f->kernels->rmsnorm(f->normed + i * n_embd, t->x + i * n_embd, t->w->attn_norm, n_embd, f->hp->rms_eps);
-        quantize_row(f, f->normed, n_embd, i, blocks);
-    }
+    unsigned forms = input_of(&t->w->attn_q) | input_of(&t->w->attn_k) | input_of(&t->w->attn_v);
+    prepare_input(f, f->normed, n_embd, t->n, begin, end, forms);
 }
 
 /* One of several matrices that share an input and whose rows are numbered on, this one's from `first`: its part of [begin, end). */
@@ -297,7 +329,7 @@ static void step_attn_input(void *arg, size_t begin, size_t end, uint32_t thread
 {
     const tile *t = arg;
     (void)thread;
-    for (size_t i = begin; i < end; i++) quantize_row(t->f, t->f->attn, t->f->n_q, i, input_block(&t->w->attn_output));
+    prepare_input(t->f, t->f->attn, t->f->n_q, t->n, begin, end, input_of(&t->w->attn_output));
 }
 
 /* Elements [begin, end) of x = x + (w input + bias). */
@@ -324,11 +356,9 @@ static void step_ffn_norm(void *arg, size_t begin, size_t end, uint32_t thread)
     const forward *f = t->f;
     (void)thread;
     size_t n_embd = f->hp->n_embd;
-    unsigned blocks = input_block(&t->w->ffn_gate) | input_block(&t->w->ffn_up);
-    for (size_t i = begin; i < end; i++) {
+    for (size_t i = begin; i < end; i++)
         f->kernels->rmsnorm(f->normed + i * n_embd, t->x + i * n_embd, t->w->ffn_norm, n_embd, f->hp->rms_eps);
-        quantize_row(f, f->normed, n_embd, i, blocks);
-    }
+    prepare_input(f, f->normed, n_embd, t->n, begin, end, input_of(&t->w->ffn_gate) | input_of(&t->w->ffn_up));
 }
 
 static void step_gate_up_swiglu(void *arg, size_t begin, size_t end, uint32_t thread)
@@ -348,7 +378,7 @@ static void step_ffn_input(void *arg, size_t begin, size_t end, uint32_t thread)
 {
     const tile *t = arg;
     (void)thread;
-    for (size_t i = begin; i < end; i++) quantize_row(t->f, t->f->gate, t->f->hp->n_ff, i, input_block(&t->w->ffn_down));
+    prepare_input(t->f, t->f->gate, t->f->hp->n_ff, t->n, begin, end, input_of(&t->w->ffn_down));
 }
 
 static void step_ffn_down(void *arg, size_t begin, size_t end, uint32_t thread)
@@ -381,6 +411,12 @@ static void over_rows(tile *t, thread_pool_fn *step)
         thread_pool_run(t->f->pool, t->n, 1, step, t);
 }
 
+/* Steps that end with an input of matmuls: rows of a panel stay together. */
+static void over_panels(tile *t, thread_pool_fn *step)
+{
+    thread_pool_run(t->f->pool, t->n, PANEL_ROWS, step, t);
+}
+
 static void over_weight_rows(tile *t, size_t n, thread_pool_fn *step)
 {
     thread_pool_run(t->f->pool, n, WEIGHT_ROWS_GRAIN, step, t);
@@ -410,16 +446,16 @@ static void run_tile(tile *t)
     const hparams *hp = f->hp;
     fill_angles(t);
 
-    over_rows(t, step_attn_norm);
+    over_panels(t, step_attn_norm);
     over_weight_rows(t, f->n_q + 2 * f->n_kv, step_qkv);
     over_rows(t, step_rope_and_store);
     over_heads_and_rows(t, step_attention);
-    over_rows(t, step_attn_input);
+    over_panels(t, step_attn_input);
     over_weight_rows(t, hp->n_embd, step_attn_output);
 
-    over_rows(t, step_ffn_norm);
+    over_panels(t, step_ffn_norm);
     over_weight_rows(t, hp->n_ff, step_gate_up_swiglu);
-    over_rows(t, step_ffn_input);
+    over_panels(t, step_ffn_input);
     over_weight_rows(t, hp->n_embd, step_ffn_down);
 
     over_rows(t, step_finish);
@@ -446,7 +482,12 @@ void forward_embed(forward *f, float *x, const int32_t *tokens, uint32_t n)
     const matrix *w = slice_token_embd(f->slice);
     for (uint32_t i = 0; i < n; i++) {
         assert(tokens[i] >= 0 && (uint32_t)tokens[i] < w->n_rows);
-        quant_dequantize_row(w->type, w->data + (size_t)tokens[i] * w->row_bytes, x + (size_t)i * w->n_cols, w->n_cols);
+        size_t token = (size_t)tokens[i];
+        float *row = x + (size_t)i * w->n_cols;
+        if (w->layout == MATRIX_TILES)
+            tile_dequantize_row(w->type, w->data, token, row, w->n_cols);
+        else
+            quant_dequantize_row(w->type, w->data + token * w->row_bytes, row, w->n_cols);
     }
 }
 
@@ -476,7 +517,7 @@ void forward_logits(forward *f, float *logits, const float *h, int32_t *faults, 
 {
     assert(n <= FORWARD_TILE_ROWS);
     const matrix *w = slice_output(f->slice);
-    for (size_t i = 0; i < n; i++) quantize_row(f, h, w->n_cols, i, input_block(w));
+    prepare_input(f, h, w->n_cols, n, 0, n, input_of(w));
     head_job job = {f, logits, h, n};
     thread_pool_run(f->pool, w->n_rows, WEIGHT_ROWS_GRAIN, step_output, &job);
     for (size_t i = 0; i < n; i++) {

@@ -4,12 +4,15 @@
  * a slice can have has a slot (16 a layer, then the four of the whole model), a slot is wanted or not, and a tensor of the list
  * takes its slot once. A slot that is wanted, taken by nobody and not optional is a missing tensor. A tensor then gets its bytes in
  * one of two ways, in place or by chunks, and when it has them all its view appears in layer_weights. Those views are all that the
- * forward pass ever sees. */
+ * forward pass ever sees.
+ * Chunks of a matrix that shall lie in tiles are put in their place at once, whatever their order: no second copy is ever held. */
 #include "slice.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
+
+#include "tile.h"
 
 /* What a slot holds: one of these, or SLOT_TAKEN + index of a tensor. */
 enum { SLOT_UNWANTED = 0, SLOT_WANTED = 1, SLOT_TAKEN = 2 };
@@ -18,14 +21,17 @@ typedef struct slice_entry {
     frame_tensor info;
     uint64_t n_bytes;
     size_t row_bytes;
-    const uint8_t *data; /* all of them; NULL until loaded */
-    uint8_t *owned;      /* memory of the slice's own, n_bytes; NULL: none */
-    uint8_t *arrived;    /* [n_chunks], 1 where a chunk is in; only between the first and the last */
+    const uint8_t *data;  /* all of them; NULL until loaded */
+    matrix_layout layout; /* of memory of the slice's own */
+    size_t n_owned;       /* its bytes */
+    uint8_t *owned;       /* NULL: none */
+    uint8_t *arrived;     /* [n_chunks], 1 where a chunk is in; only between the first and the last */
     size_t n_chunks, n_arrived;
 } slice_entry;
 
 struct slice {
     const allocator *alloc;
+    thread_pool *pool; /* that puts chunks into tiles */
     hparams hp;
     slice_range range;
     uint32_t n_tensors, n_slots, n_layers, n_loaded;
@@ -84,6 +90,8 @@ static yl_status check_shape_and_type(slice_entry *e, const hparams *hp, const c
     if (__builtin_mul_overflow(row_bytes, t->n_rows, &e->n_bytes) || e->n_bytes > SIZE_MAX)
         return yl_fail(err, YL_ELIMIT, "the slice's tensor %s is larger than this machine's addresses", name);
     e->row_bytes = (size_t)row_bytes;
+    e->layout = MATRIX_ROWS;
+    e->n_owned = (size_t)e->n_bytes;
     e->n_chunks = (size_t)((e->n_bytes - 1) / FRAME_CHUNK_BYTES + 1);
     return YL_OK;
 }
@@ -162,7 +170,7 @@ yl_status slice_new(slice **out, const hparams *hp, const slice_range *range, co
 /* Gives back what the entry owns, so that it is as it was before its first byte. */
 static void drop_bytes(const slice *s, slice_entry *e)
 {
-    allocator_release_array(s->alloc, e->owned, 1, (size_t)e->n_bytes);
+    allocator_release_array(s->alloc, e->owned, 1, e->n_owned);
     allocator_release_array(s->alloc, e->arrived, e->n_chunks, 1);
     e->owned = e->arrived = NULL;
     e->n_arrived = 0;
@@ -204,10 +212,33 @@ uint64_t slice_total_bytes(const slice *s)
     return total;
 }
 
+uint64_t slice_memory_bytes(const slice *s)
+{
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < s->n_tensors; i++) {
+        if (__builtin_add_overflow(total, s->entries[i].n_owned, &total)) return UINT64_MAX;
+    }
+    return total;
+}
+
+void slice_set_tiles(slice *s, thread_pool *pool)
+{
+    s->pool = pool;
+    for (uint32_t i = 0; i < s->n_tensors; i++) {
+        slice_entry *e = &s->entries[i];
+        assert(!e->data && !e->owned);
+        uint64_t n_bytes;
+        if (hparams_tensor_spec(&s->hp, e->info.role).is_vector) continue;
+        if (!tile_matrix_bytes(e->info.type, e->info.n_rows, e->info.n_cols, &n_bytes) || n_bytes > SIZE_MAX) continue;
+        e->layout = MATRIX_TILES;
+        e->n_owned = (size_t)n_bytes;
+    }
+}
+
 uint64_t slice_owned_bytes(const slice *s)
 {
     uint64_t total = 0;
-    for (uint32_t i = 0; i < s->n_tensors; i++) total += s->entries[i].owned ? s->entries[i].n_bytes : 0;
+    for (uint32_t i = 0; i < s->n_tensors; i++) total += s->entries[i].owned ? s->entries[i].n_owned : 0;
     return total;
 }
 
@@ -254,8 +285,12 @@ static void set_loaded(slice *s, slice_entry *e, const uint8_t *data)
     layer_weights *w = is_layer_role(t->role) ? &s->layers[t->layer - s->range.layer_begin] : NULL;
     matrix *m = matrix_place(s, t->role, w);
     if (m)
-        *m = (matrix){
-            .type = t->type, .n_rows = (uint32_t)t->n_rows, .n_cols = (uint32_t)t->n_cols, .row_bytes = e->row_bytes, .data = data};
+        *m = (matrix){.type = t->type,
+                      .n_rows = (uint32_t)t->n_rows,
+                      .n_cols = (uint32_t)t->n_cols,
+                      .row_bytes = e->row_bytes,
+                      .data = data,
+                      .layout = data == e->owned ? e->layout : MATRIX_ROWS};
     else
         *vector_place(s, t->role, w) = (const float *)(const void *)data;
     e->data = data;
@@ -271,7 +306,7 @@ yl_status slice_use(slice *s, uint32_t i, const uint8_t *data, yl_error *err)
     if (e->data || e->owned) return yl_fail(err, YL_EINVAL, "the slice's tensor %s has bytes already", name);
     bool is_vector = hparams_tensor_spec(&s->hp, e->info.role).is_vector;
     if (is_vector && (uintptr_t)data % sizeof(float) != 0) {
-        e->owned = allocator_array(s->alloc, 1, (size_t)e->n_bytes);
+        e->owned = allocator_array(s->alloc, 1, e->n_owned);
         if (!e->owned) return yl_fail(err, YL_ENOMEM, "no memory for %" PRIu64 " bytes of tensor %s", e->n_bytes, name);
         data = memcpy(e->owned, data, (size_t)e->n_bytes);
     }
@@ -298,18 +333,65 @@ static yl_status check_chunk(const slice_entry *e, const char *name, uint64_t of
 /* Memory for a tensor whose first chunk is here. */
 static yl_status begin_chunks(const slice *s, slice_entry *e, const char *name, yl_error *err)
 {
-    e->owned = allocator_array(s->alloc, 1, (size_t)e->n_bytes);
+    e->owned = allocator_array(s->alloc, 1, e->n_owned);
     e->arrived = e->owned ? allocator_array(s->alloc, e->n_chunks, 1) : NULL;
     if (e->arrived) return YL_OK;
     drop_bytes(s, e);
     return yl_fail(err, YL_ENOMEM, "no memory for %" PRIu64 " bytes of tensor %s", e->n_bytes, name);
 }
 
+/* A chunk on its way into tiles: what the threads are handed. Each does some of the tiles that the chunk touches. */
+typedef struct tile_write {
+    const slice_entry *e;
+    size_t offset, n_bytes; /* of the matrix's bytes as GGUF has them */
+    const uint8_t *data;
+} tile_write;
+
+static void write_tiles(void *arg, size_t begin, size_t end, uint32_t thread)
+{
+    const tile_write *w = arg;
+    const frame_tensor *t = &w->e->info;
+    (void)thread;
+    size_t tile_rows_bytes = TILE_ROWS * w->e->row_bytes, first = w->offset / tile_rows_bytes, chunk_end = w->offset + w->n_bytes;
+    size_t from = (first + begin) * tile_rows_bytes, to = (first + end) * tile_rows_bytes;
+    if (from < w->offset) from = w->offset;
+    if (to > chunk_end) to = chunk_end;
+    tile_put(w->e->owned, t->type, (size_t)t->n_rows, (size_t)t->n_cols, from, w->data + (from - w->offset), to - from);
+}
+
+static void write_bytes(const slice *s, const slice_entry *e, size_t offset, const uint8_t *data, size_t n_bytes)
+{
+    if (e->layout == MATRIX_ROWS) {
+        memcpy(e->owned + offset, data, n_bytes);
+        return;
+    }
+    tile_write w = {e, offset, n_bytes, data};
+    size_t tile_rows_bytes = TILE_ROWS * e->row_bytes;
+    size_t n_tiles = (offset + n_bytes - 1) / tile_rows_bytes - offset / tile_rows_bytes + 1;
+    thread_pool_run(s->pool, n_tiles, 1, write_tiles, &w);
+}
+
+/* Index of the first block with a scale that is not finite, or n_blocks, by the order of GGUF. */
+static size_t find_bad_block(const slice_entry *e, size_t n_blocks)
+{
+    const frame_tensor *t = &e->info;
+    if (e->layout == MATRIX_ROWS) return quant_check_finite(t->type, e->owned, n_blocks);
+    size_t one = tile_bytes(t->type, (size_t)t->n_cols), n_tiles = e->n_owned / one, a_row = n_blocks / (size_t)t->n_rows;
+    size_t bad = tile_check_finite(t->type, e->owned, n_tiles, (size_t)t->n_cols);
+    if (bad == n_tiles) return n_blocks;
+    for (size_t i = bad * TILE_ROWS * a_row; i < n_blocks; i++) {
+        uint8_t block[QUANT_BLOCK_MAX];
+        tile_get_block(block, t->type, e->owned + bad * one, i / a_row - bad * TILE_ROWS, i % a_row);
+        if (quant_check_finite(t->type, block, 1) == 0) return i;
+    }
+    return n_blocks;
+}
+
 static yl_status finish_chunks(slice *s, slice_entry *e, const char *name, yl_error *err)
 {
     const quant_traits *traits = quant_traits_of(e->info.type);
     size_t n_blocks = (size_t)e->n_bytes / traits->block_bytes;
-    size_t bad = quant_check_finite(e->info.type, e->owned, n_blocks);
+    size_t bad = find_bad_block(e, n_blocks);
     if (bad < n_blocks) {
         drop_bytes(s, e);
         return yl_fail(err, YL_EFORMAT, "tensor %s: block %zu of %zu is not a finite number. Is the model file damaged?", name, bad,
@@ -331,7 +413,7 @@ yl_status slice_write(slice *s, uint32_t i, uint64_t offset, const uint8_t *data
     yl_status status = check_chunk(e, name, offset, n_bytes, err);
     if (!status && !e->owned) status = begin_chunks(s, e, name, err);
     if (status) return status;
-    memcpy(e->owned + offset, data, n_bytes);
+    write_bytes(s, e, (size_t)offset, data, n_bytes);
     e->arrived[offset / FRAME_CHUNK_BYTES] = 1;
     return ++e->n_arrived == e->n_chunks ? finish_chunks(s, e, name, err) : YL_OK;
 }

@@ -9,6 +9,7 @@
 #include "frames.h"
 #include "kernels.h"
 #include "slice_range.h"
+#include "thread_pool.h"
 
 typedef struct layer_weights {
     const float *attn_norm;                              /* [n_embd] */
@@ -34,6 +35,12 @@ uint32_t slice_n_tensors(const slice *s);
 const frame_tensor *slice_tensor_info(const slice *s, uint32_t i);
 uint64_t slice_tensor_bytes(const slice *s, uint32_t i);
 uint64_t slice_total_bytes(const slice *s); /* of all tensors */
+
+/* Matrices that are written shall lie in tiles (tile.h), put there as their bytes arrive by the threads of `pool` (NULL: none),
+ * which must outlive the writing. To be called before the first byte. What is used in place keeps its rows. */
+void slice_set_tiles(slice *s, thread_pool *pool);
+/* Memory that all tensors take when they are written, not used in place: in tiles a little more than the tensors' bytes. */
+uint64_t slice_memory_bytes(const slice *s);
 
 /* Uses bytes in place: `data` must outlive the slice, and nobody looks at them now (a NaN shows in results). Vectors are copied if
  * `data` is not aligned to 4. YL_EINVAL: no such tensor, or it has bytes; YL_ENOMEM. */

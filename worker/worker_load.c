@@ -69,7 +69,7 @@ static yl_status check_memory(const worker *w, const frame_assign *f, yl_error *
     const assignment *a = &w->a;
     uint64_t limit = w->env.memory_bytes;
     bool in_place = a->use_source && f->load != FRAME_LOAD_HEAP;
-    uint64_t weights = slice_total_bytes(a->slice);
+    uint64_t weights = in_place ? slice_total_bytes(a->slice) : slice_memory_bytes(a->slice);
     if (a->kv_bytes == UINT64_MAX)
         return yl_fail(err, YL_ELIMIT, "a KV cache of %u x %u positions has no size", f->n_seq, f->n_ctx);
     if (!limit) return YL_OK;
@@ -134,6 +134,7 @@ yl_status worker_assign(worker *w, const frame *f, yl_error *err)
     kv_cache_spec spec = cache_spec(as);
     a->kv_bytes = kv_cache_bytes(&spec);
     yl_status status = slice_new(&a->slice, &as->hp, &as->range, as->tensors, as->n_tensors, w->env.alloc, err);
+    if (!status && w->env.kernels->wants_tiles) slice_set_tiles(a->slice, w->env.pool);
     if (!status) status = take_buffers(w, as, err);
     if (status) {
         worker_unassign(w);

@@ -1,21 +1,69 @@
-/* kernels.c: the list of tables, best first. */
+/* kernels.c: the list of tables, best first, and whether this machine can run them.
+ *
+ * The compiler's builtin asks the processor and, for vector registers, whether the operating system saves them. */
 #include "kernels.h"
 
 #include <string.h>
 
 #include "scalar.h"
+#if defined(__x86_64__)
+#include <cpuid.h>
 
-static const kernels *const tables[] = {&kernels_scalar};
+#include "avx2.h"
+#include "avx512.h"
+#endif
+
+static bool can_always(void)
+{
+    return true;
+}
+
+#if defined(__x86_64__)
+/* Not among the names that clang 14 knows. */
+static bool has_f16c(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+
+static bool can_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && has_f16c();
+}
+
+static bool can_avx512(void)
+{
+    return can_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+/* A table, and a question that is asked before anything of it is run. */
+typedef struct candidate {
+    const kernels *table;
+    bool (*can_run)(void);
+} candidate;
+
+static const candidate candidates[] = {
+#if defined(__x86_64__)
+    {&kernels_avx512, can_avx512},
+    {&kernels_avx2, can_avx2},
+#endif
+    {&kernels_scalar, can_always},
+};
+enum { N_CANDIDATES = sizeof candidates / sizeof candidates[0] };
 
 const kernels *kernels_best(void)
 {
-    return tables[0];
+    const candidate *c = candidates;
+    while (!c->can_run()) c++; /* the last one can */
+    return c->table;
 }
 
 const kernels *kernels_named(const char *isa)
 {
-    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
-        if (strcmp(tables[i]->isa, isa) == 0) return tables[i];
+    for (size_t i = 0; i < N_CANDIDATES; i++) {
+        if (strcmp(candidates[i].table->isa, isa) == 0) return candidates[i].can_run() ? candidates[i].table : NULL;
     }
     return NULL;
 }

@@ -6,28 +6,41 @@
 #ifndef YL_KERNELS_H
 #define YL_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "quant.h"
 
-/* A weight matrix [n_rows, n_cols], rows of blocks as GGUF holds them. A view: whoever made it owns the bytes. */
+/* How the bytes of a matrix lie. */
+typedef enum matrix_layout {
+    MATRIX_ROWS, /* rows of blocks as GGUF holds them, any alignment */
+    MATRIX_TILES /* tiles of 16 interleaved rows (tile.h), aligned to 64 */
+} matrix_layout;
+
+/* A weight matrix [n_rows, n_cols]. A view: whoever made it owns the bytes. */
 typedef struct matrix {
     quant_type type;
     uint32_t n_rows, n_cols;
-    size_t row_bytes;
+    size_t row_bytes; /* of a row as GGUF holds it, whatever the layout */
     const uint8_t *data;
+    matrix_layout layout;
 } matrix;
 
 /* n rows of activations as a matmul wants them. Which form depends on the weights' type (quant_traits.act_block):
  * f32 as they are, or int8 with one scale a block. Views into the caller's scratch. */
 typedef struct activations {
     uint32_t n_rows, n_cols;
-    uint32_t block; /* 0, 32 or 256 */
-    const float *x; /* [n_rows, n_cols], always */
-    int8_t *q;      /* [n_rows, n_cols], block > 0 */
-    float *d;       /* [n_rows, n_cols / block], block > 0 */
+    uint32_t block;  /* 0, 32 or 256 */
+    const float *x;  /* [n_rows, n_cols], always */
+    int8_t *q;       /* [n_rows, n_cols], block > 0 */
+    float *d;        /* [n_rows, n_cols / block], block > 0 */
+    uint8_t *panels; /* the same once more, as kernels read it beside tiles (panel.h); for weights in tiles */
 } activations;
+
+/* Fills the panels that hold rows [row_begin, row_end) from x, q and d. row_begin: a multiple of PANEL_ROWS; row_end too, or
+ * n_rows: so threads may share the work. panels: panel_set_bytes. */
+void activations_pack(const activations *a, size_t row_begin, size_t row_end);
 
 enum { KV_PAGE_POSITIONS = 64, KV_BLOCK_POSITIONS = 16 };
 
@@ -43,14 +56,16 @@ typedef struct kv_head {
 } kv_head;
 
 typedef struct kernels {
-    const char *isa; /* as in --isa: "scalar", ... */
+    const char *isa;  /* as in --isa: "scalar", ... */
+    bool wants_tiles; /* matmul is much faster on weights in tiles */
 
     /* Quantizes n values in blocks of `block` (32 or 256; n a multiple): q [n] int8 in [-127, 127], d [n / block]. A
      * block with a value that is not finite gets a d that is not, so that every result made from it is not. N2. */
     void (*quantize)(int8_t *q, float *d, const float *x, size_t n, size_t block);
 
     /* y[i * y_stride + r] = w row r . x row i, for r in [row_begin, row_end) and every row i of x. w->n_cols == x->n_cols, and x
-     * is in the form of w's type. N3 to N8. Bound by the weights' bytes for few rows of x, by multiply-adds for many. */
+     * is in the form of w's type; for weights in tiles its panels are filled. N3 to N8. Bound by the weights' bytes for few rows of
+     * x, by multiply-adds for many. */
     void (*matmul)(float *y, size_t y_stride, const matrix *w, const activations *x, size_t row_begin, size_t row_end);
 
     /* y = x / rms(x) * w, each [n]; y may be x. N10. */

@@ -6,12 +6,13 @@
  *     acc += (d * d_x) * isum                                 Q8_0, Q4_0, Q5_0, IQ4_NL (N3, N4), Q3_K, Q6_K, IQ4_XS (N6)
  *     acc += d_x * (d * isum - min * msum)                    Q2_K, Q4_K, Q5_K (N5); Q4_1, Q5_1 (N7) with min = -m
  * where isum is the sum of w * q and msum that of m * q.
+ * Weights in tiles are taken out of them block by block: the plain definition of that layout too, and only that.
  * F32, F16, BF16 are summed in the order of k, one accumulator a row; to keep the adders busy, 16 rows go side by side. */
 #include <assert.h>
 #include <string.h>
 
-#include "quant_blocks.h"
 #include "scalar.h"
+#include "tile.h"
 
 /* Rows of activations that share one unpacking; more are done in several turns. */
 enum { MAX_X_ROWS = 64 };
@@ -222,10 +223,21 @@ static int32_t dot(const int16_t *w, const int8_t *q, size_t n)
 typedef struct row_task {
     float *y;
     size_t y_stride;
-    const uint8_t *row;
+    const matrix *w;
+    size_t row;
     const activations *x;
     size_t x_begin, n;
 } row_task;
+
+/* Block b of the task's row, where it lies or, out of a tile, copied to `copy`. */
+static const uint8_t *find_block(const row_task *t, size_t b, size_t block_bytes, uint8_t copy[sizeof(block_q6_K)])
+{
+    const matrix *w = t->w;
+    if (w->layout == MATRIX_ROWS) return w->data + t->row * w->row_bytes + b * block_bytes;
+    const uint8_t *tile = w->data + t->row / TILE_ROWS * tile_bytes(w->type, w->n_cols);
+    tile_get_block(copy, w->type, tile, t->row % TILE_ROWS, b);
+    return copy;
+}
 
 typedef void unpack_block(unpacked *u, const uint8_t *block);
 
@@ -237,8 +249,9 @@ static inline __attribute__((always_inline)) void row_times(const row_task *t, s
     size_t n_cols = t->x->n_cols, n_blocks = n_cols / block_elems;
     float acc[MAX_X_ROWS] = {0};
     unpacked u;
+    uint8_t copy[sizeof(block_q6_K)];
     for (size_t b = 0; b < n_blocks; b++) {
-        unpack(&u, t->row + b * block_bytes);
+        unpack(&u, find_block(t, b, block_bytes, copy));
         const int8_t *q = t->x->q + t->x_begin * n_cols + b * block_elems;
         const float *d = t->x->d + t->x_begin * n_blocks + b;
         for (size_t i = 0; i < t->n; i++, q += n_cols, d += n_blocks) {
@@ -323,20 +336,33 @@ static times_row *const times[QUANT_TYPE_END] = {
     [QUANT_Q4_K] = q4_K_times, [QUANT_Q5_K] = q5_K_times,     [QUANT_Q6_K] = q6_K_times, [QUANT_IQ4_XS] = iq4_xs_times,
 };
 
-/* F32, F16, BF16: TILE_ROWS weight rows side by side, TILE_COLS columns at a time. A lane is a row; compilers make what they can of
- * this type, down to plain floats. */
+/* F32, F16, BF16: 16 weight rows side by side, TILE_COLS columns at a time. A lane is a row; compilers make what they can of this
+ * type, down to plain floats. */
 typedef float lanes __attribute__((vector_size(16)));
-enum { LANES = 4, TILE_ROWS = 4 * LANES, TILE_COLS = 64 };
+enum { LANES = 4, TILE_COLS = 64 };
+
+/* Columns [col_begin, col_begin + n_cols) of one row as f32. n_cols <= TILE_COLS. */
+static void load_line(float *line, const matrix *w, size_t row, size_t col_begin, size_t n_cols)
+{
+    size_t elem_bytes = quant_traits_of(w->type)->block_bytes;
+    if (w->layout == MATRIX_ROWS) {
+        quant_dequantize_row(w->type, w->data + row * w->row_bytes + col_begin * elem_bytes, line, n_cols);
+        return;
+    }
+    const uint8_t *tile = w->data + row / TILE_ROWS * tile_bytes(w->type, w->n_cols);
+    uint8_t elems[TILE_COLS * sizeof(float)];
+    for (size_t k = 0; k < n_cols; k++) tile_get_block(elems + k * elem_bytes, w->type, tile, row % TILE_ROWS, col_begin + k);
+    quant_dequantize_row(w->type, elems, line, n_cols);
+}
 
 /* tile[k]: the weights of column k of the chunk, with zeros for rows beyond n_rows. */
 static void load_tile(lanes tile[TILE_COLS][TILE_ROWS / LANES], const matrix *w, size_t row_begin, size_t n_rows, size_t col_begin,
                       size_t n_cols)
 {
-    size_t elem_bytes = quant_traits_of(w->type)->block_bytes;
     float line[TILE_COLS];
     memset(tile, 0, sizeof(lanes[TILE_COLS][TILE_ROWS / LANES]));
     for (size_t r = 0; r < n_rows; r++) {
-        quant_dequantize_row(w->type, w->data + (row_begin + r) * w->row_bytes + col_begin * elem_bytes, line, n_cols);
+        load_line(line, w, row_begin + r, col_begin, n_cols);
         for (size_t k = 0; k < n_cols; k++) tile[k][r / LANES][r % LANES] = line[k];
     }
 }
@@ -380,7 +406,7 @@ void scalar_matmul(float *y, size_t y_stride, const matrix *w, const activations
         size_t n = min_size(x->n_rows - i, MAX_X_ROWS);
         if (quantized) {
             for (size_t r = row_begin; r < row_end; r++) {
-                quantized(&(row_task){y + i * y_stride + r, y_stride, w->data + r * w->row_bytes, x, i, n});
+                quantized(&(row_task){y + i * y_stride + r, y_stride, w, r, x, i, n});
             }
         } else {
             for (size_t r = row_begin; r < row_end; r += TILE_ROWS) {

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "engine.h"
+#include "kernels.h"
 #include "model_maker.h"
 #include "scratch_dir.h"
 
@@ -21,7 +22,7 @@ typedef struct rig {
     scratch_dir dir;
     char model[SCRATCH_PATH_BYTES];
     int32_t tokens[N_TOKENS];
-    float *expected; /* [N_TOKENS, N_VOCAB]: one worker, one thread, the whole prompt at once */
+    float *expected; /* [N_TOKENS, N_VOCAB]: scalar kernels, one worker, one thread, the whole prompt at once */
 } rig;
 
 static engine_options default_options(const rig *r)
@@ -98,6 +99,7 @@ static int set_up(void **state)
     for (int i = 0; i < N_TOKENS; i++) r->tokens[i] = (i * 37 + 11) % N_VOCAB;
     r->expected = calloc((size_t)N_TOKENS * N_VOCAB, sizeof(float));
     engine_options o = default_options(r);
+    o.isa = "scalar";
     run(r, &o, N_TOKENS, r->expected);
     return 0;
 }
@@ -164,6 +166,26 @@ static void mapped_copied_and_streamed(void **state)
     o.load = FRAME_LOAD_MMAP;
     o.stream_weights = true;
     expect_same_bits(r, &o, N_TOKENS);
+}
+
+/* Each table of kernels that this machine can run, on weights in tiles and in rows, for batches of every width. */
+static void any_instruction_set(void **state)
+{
+    const rig *r = *state;
+    static const char *const ISAS[] = {"scalar", "avx2", "avx512"};
+    static const size_t STEPS[] = {N_TOKENS, 1, 3, 11};
+    for (size_t i = 0; i < sizeof ISAS / sizeof *ISAS; i++) {
+        if (!kernels_named(ISAS[i])) continue;
+        engine_options o = default_options(r);
+        o.isa = ISAS[i];
+        expect_same_bits(r, &o, N_TOKENS);
+        o.load = FRAME_LOAD_HEAP;
+        o.n_threads = 2;
+        for (size_t k = 0; k < sizeof STEPS / sizeof *STEPS; k++) expect_same_bits(r, &o, STEPS[k]);
+        o.stream_weights = true;
+        o.n_local = 2;
+        expect_same_bits(r, &o, N_TOKENS);
+    }
 }
 
 /* A sequence is not disturbed by another that is fed in between, nor by what it was before it was released. */
@@ -267,6 +289,7 @@ int main(void)
         cmocka_unit_test(any_micro_batch),
         cmocka_unit_test(prefill_and_decode),
         cmocka_unit_test(mapped_copied_and_streamed),
+        cmocka_unit_test(any_instruction_set),
         cmocka_unit_test(sequences_do_not_meet),
         cmocka_unit_test(a_sequence_can_be_cut_back),
         cmocka_unit_test(candidates_are_the_largest_logits),

@@ -14,7 +14,7 @@
 
 #include "kernels.h"
 
-static const char *const tested[] = {"scalar"};
+static const char *const tested[] = {"scalar", "avx2", "avx512"};
 enum { N_TESTED = sizeof tested / sizeof tested[0] };
 
 /* The next of the tables that this machine can run, from *i on; NULL: no more. */
@@ -27,7 +27,7 @@ static inline const kernels *next_table(size_t *i)
     return NULL;
 }
 
-_Static_assert(sizeof(kernels) == 10 * sizeof(void *), "nine kernels are tested in the two programs: a tenth needs a test");
+_Static_assert(sizeof(kernels) == 11 * sizeof(void *), "nine kernels are tested in the two programs: a tenth needs a test");
 
 /* Random numbers: a 64-bit linear congruential generator (Knuth's MMIX), its upper bits. */
 enum { SEED = 20261124 };

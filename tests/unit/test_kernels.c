@@ -1,12 +1,15 @@
 /* test_kernels.c: matmul and quantize of each table against the contract written down a second time (contract.h), to the bit.
  *
- * Inputs lie in blocks of their exact size, at odd addresses where any is allowed, and must be unchanged afterwards; outputs lie
- * between marks. */
+ * Each product is made twice, of weights as GGUF holds them and of the same in tiles. Inputs lie in blocks of their exact size, at
+ * odd addresses where any is allowed, and must be unchanged afterwards; outputs lie between marks. */
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "contract.h"
 #include "kernel_harness.h"
+#include "panel.h"
+#include "tile.h"
 
 static const quant_type all_types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0,   QUANT_Q4_1,
                                        QUANT_Q5_0, QUANT_Q5_1, QUANT_Q8_0, QUANT_Q2_K,   QUANT_Q3_K,
@@ -64,10 +67,10 @@ static void fill_block(quant_type type, uint8_t *block, fill how)
 
 /* A matrix and activations that fit together, and what the contract says of their product. */
 typedef struct problem {
-    matrix w;
+    matrix w, tiled; /* the same matrix in both layouts */
     activations x;
     uint8_t *w_memory; /* the matrix begins at its second byte */
-    size_t w_bytes;
+    size_t w_bytes, tiled_bytes, panel_bytes;
     float *x_memory;
     float *expected; /* [x.n_rows, w.n_rows] */
 } problem;
@@ -91,6 +94,50 @@ static void fill_activations(problem *p, fill how)
     }
 }
 
+/* n bytes at a multiple of 64, freed with free. Sanitizers see what lies beyond. */
+static uint8_t *new_aligned(size_t n)
+{
+    void *p = NULL;
+    assert_int_equal(posix_memalign(&p, TILE_ALIGNMENT, n), 0);
+    memset(p, 0xa5, n);
+    return p;
+}
+
+/* The matrix once more, in tiles, and the activations in panels. */
+static void make_tiles(problem *p)
+{
+    uint64_t n_bytes;
+    assert_true(tile_matrix_bytes(p->w.type, p->w.n_rows, p->w.n_cols, &n_bytes));
+    uint8_t *tiles = new_aligned((size_t)n_bytes);
+    size_t one = tile_bytes(p->w.type, p->w.n_cols);
+    for (size_t r = 0; r < p->w.n_rows; r += TILE_ROWS) {
+        size_t n = p->w.n_rows - r < TILE_ROWS ? p->w.n_rows - r : TILE_ROWS;
+        tile_pack(tiles + r / TILE_ROWS * one, p->w.type, p->w.data + r * p->w.row_bytes, n, p->w.n_cols);
+    }
+    p->tiled = p->w;
+    p->tiled.data = tiles;
+    p->tiled.layout = MATRIX_TILES;
+    p->tiled_bytes = (size_t)n_bytes;
+    p->panel_bytes = panel_set_bytes(p->x.n_rows, p->x.n_cols, p->x.block);
+    p->x.panels = malloc(p->panel_bytes);
+    assert_non_null(p->x.panels);
+    memset(p->x.panels, 0xa5, p->panel_bytes);
+    activations_pack(&p->x, 0, p->x.n_rows);
+}
+
+/* One row of activations alone, with a panel of its own: free it. */
+static activations activations_one(const activations *x, size_t row)
+{
+    activations one = *x;
+    one.n_rows = 1;
+    one.x += row * x->n_cols;
+    if (one.block) one.q += row * x->n_cols, one.d += row * x->n_cols / one.block;
+    one.panels = malloc(panel_set_bytes(1, x->n_cols, x->block));
+    assert_non_null(one.panels);
+    activations_pack(&one, 0, 1);
+    return one;
+}
+
 static problem problem_new(quant_type type, size_t n_rows, size_t n_cols, size_t n_x, fill how)
 {
     const quant_traits *t = quant_traits_of(type);
@@ -99,16 +146,17 @@ static problem problem_new(quant_type type, size_t n_rows, size_t n_cols, size_t
     p.w_bytes = n_rows * row_bytes;
     p.w_memory = malloc(p.w_bytes + 1);
     assert_non_null(p.w_memory);
-    p.w = (matrix){type, (uint32_t)n_rows, (uint32_t)n_cols, row_bytes, p.w_memory + 1};
+    p.w = (matrix){type, (uint32_t)n_rows, (uint32_t)n_cols, row_bytes, p.w_memory + 1, MATRIX_ROWS};
     fill_weights(&p, how);
     p.x_memory = new_floats(n_x * n_cols);
-    p.x = (activations){(uint32_t)n_x, (uint32_t)n_cols, t->act_block, p.x_memory, NULL, NULL};
+    p.x = (activations){(uint32_t)n_x, (uint32_t)n_cols, t->act_block, p.x_memory, NULL, NULL, NULL};
     if (t->act_block) {
         p.x.q = malloc(n_x * n_cols);
         p.x.d = new_floats(n_x * n_cols / t->act_block);
         assert_non_null(p.x.q);
     }
     fill_activations(&p, how);
+    make_tiles(&p);
     p.expected = new_floats(n_x * n_rows);
     for (size_t i = 0; i < n_x; i++) {
         const int8_t *q = p.x.q ? p.x.q + i * n_cols : NULL;
@@ -123,6 +171,8 @@ static problem problem_new(quant_type type, size_t n_rows, size_t n_cols, size_t
 static void problem_free(problem *p)
 {
     free(p->w_memory);
+    free((void *)(uintptr_t)p->tiled.data);
+    free(p->x.panels);
     free(p->x_memory);
     free(p->x.q);
     free(p->x.d);
@@ -141,19 +191,31 @@ static uint64_t problem_checksum(const problem *p)
 {
     size_t n = (size_t)p->x.n_rows * p->x.n_cols;
     uint64_t sum = checksum(p->w.data, p->w_bytes) ^ checksum(p->x.x, n * sizeof(float)) * 3;
+    sum ^= checksum(p->tiled.data, p->tiled_bytes) * 11 ^ checksum(p->x.panels, p->panel_bytes) * 13;
     if (p->x.block) sum ^= checksum(p->x.q, n) * 5 ^ checksum(p->x.d, n / p->x.block * sizeof(float)) * 7;
     return sum;
+}
+
+/* For messages: which format in which layout. */
+static const char *what_is(const matrix *w)
+{
+    static char text[32];
+    snprintf(text, sizeof text, "%s %s", quant_traits_of(w->type)->name, w->layout == MATRIX_TILES ? "tiles" : "rows");
+    return text;
 }
 
 static void check_matmul(const kernels *table, quant_type type, size_t n_rows, size_t n_cols, size_t n_x, fill how)
 {
     problem p = problem_new(type, n_rows, n_cols, n_x, how);
     uint64_t before = problem_checksum(&p);
-    float *y = marked_floats(n_x * n_rows);
-    table->matmul(y, n_rows, &p.w, &p.x, 0, n_rows);
-    assert_same_bits(table->isa, quant_traits_of(type)->name, n_cols, p.expected, y, n_x * n_rows);
+    const matrix *layouts[] = {&p.w, &p.tiled};
+    for (int i = 0; i < 2; i++) {
+        float *y = marked_floats(n_x * n_rows);
+        table->matmul(y, n_rows, layouts[i], &p.x, 0, n_rows);
+        assert_same_bits(table->isa, what_is(layouts[i]), n_cols, p.expected, y, n_x * n_rows);
+        free_marked(y, n_x * n_rows);
+    }
     assert_true(problem_checksum(&p) == before);
-    free_marked(y, n_x * n_rows);
     problem_free(&p);
 }
 
@@ -165,7 +227,7 @@ static void matmul_gives_the_contracts_bits(void **state)
     (void)state;
     static const size_t blocks[] = {1, 2, 3, 4, 5, 8, 9, 16};
     static const size_t plain[] = {1, 2, 3, 15, 16, 17, 63, 64, 65, 130, 200};
-    static const size_t x_counts[] = {1, 2, 3, 4, 5, 8, 9};
+    static const size_t x_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
     const kernels *table;
     for (size_t i = 0; (table = next_table(&i));) {
         for (size_t t = 0; t < N_TYPES; t++) {
@@ -174,7 +236,7 @@ static void matmul_gives_the_contracts_bits(void **state)
             for (size_t c = 0; c < (is_plain ? 11 : 8); c++) {
                 size_t n_cols = is_plain ? plain[c] : blocks[c] * traits->block_elems;
                 for (size_t r = 0; r < N_ROW_COUNTS; r++) {
-                    check_matmul(table, all_types[t], row_counts[r], n_cols, x_counts[(r + c) % 7], FILL_RANDOM);
+                    check_matmul(table, all_types[t], row_counts[r], n_cols, x_counts[(r * 7 + c) % 20], FILL_RANDOM);
                 }
             }
         }
@@ -214,11 +276,14 @@ static void matmul_of_many_activation_rows_in_parts_gives_the_bits_of_the_whole(
     for (size_t i = 0; (table = next_table(&i));) {
         for (size_t t = 0; t < N_TYPES; t++) {
             problem p = problem_new(all_types[t], ROWS, 256, N_X, FILL_RANDOM);
-            float *y = marked_floats(N_X * ROWS);
-            table->matmul(y, ROWS, &p.w, &p.x, SPLIT, ROWS);
-            table->matmul(y, ROWS, &p.w, &p.x, 0, SPLIT);
-            assert_same_bits(table->isa, quant_traits_of(all_types[t])->name, 256, p.expected, y, N_X * ROWS);
-            free_marked(y, N_X * ROWS);
+            const matrix *layouts[] = {&p.w, &p.tiled};
+            for (int l = 0; l < 2; l++) {
+                float *y = marked_floats(N_X * ROWS);
+                table->matmul(y, ROWS, layouts[l], &p.x, SPLIT, ROWS);
+                table->matmul(y, ROWS, layouts[l], &p.x, 0, SPLIT);
+                assert_same_bits(table->isa, what_is(layouts[l]), 256, p.expected, y, N_X * ROWS);
+                free_marked(y, N_X * ROWS);
+            }
             problem_free(&p);
         }
     }
@@ -238,13 +303,12 @@ static void matmul_in_parts_gives_the_bits_of_the_whole(void **state)
             memcpy(expected, y, N_X * STRIDE * sizeof *y);
             for (size_t n = 0; n < N_X; n++) memcpy(expected + n * STRIDE, p.expected + n * ROWS, ROWS * sizeof *y);
             for (size_t n = 0; n < N_X; n++) {
-                activations one = p.x;
-                one.n_rows = 1;
-                one.x += n * COLS;
-                if (one.block) one.q += n * COLS, one.d += n * COLS / one.block;
+                activations one = activations_one(&p.x, n);
                 size_t split = random_bits() % (ROWS + 1);
-                table->matmul(y + n * STRIDE, STRIDE, &p.w, &one, split, ROWS);
-                table->matmul(y + n * STRIDE, STRIDE, &p.w, &one, 0, split);
+                const matrix *w = n % 2 ? &p.w : &p.tiled;
+                table->matmul(y + n * STRIDE, STRIDE, w, &one, split, ROWS);
+                table->matmul(y + n * STRIDE, STRIDE, w, &one, 0, split);
+                free(one.panels);
             }
             assert_same_bits(table->isa, quant_traits_of(all_types[t])->name, COLS, expected, y, N_X * STRIDE);
             free_marked(y, N_X * STRIDE);

@@ -50,7 +50,7 @@ static void defaults_are_llama_cpps(void **state)
     assert_int_equal(o.seed, -1);
     assert_int_equal(o.sampling.top_k, 40);
     assert_true(o.sampling.temp == 0.8f && o.sampling.top_p == 0.95f && o.sampling.min_p == 0.05f);
-    assert_true(o.escape && o.mmap && !o.mlock && o.display_prompt);
+    assert_true(o.escape && !o.mmap && !o.mlock && o.display_prompt);
     assert_int_equal(o.type_k, KV_F16);
 }
 
@@ -149,7 +149,7 @@ static void the_environment_is_read_and_the_command_line_wins(void **state)
     options o;
     setenv("YLLAMA_TOP_K", "20", 1);
     setenv("YLLAMA_CTX_SIZE", "128", 1);
-    setenv("YLLAMA_MMAP", "off", 1);
+    setenv("YLLAMA_MMAP", "on", 1);
     setenv("YLLAMA_NO_DISPLAY_PROMPT", "1", 1);
     setenv("YLLAMA_N_PREDICT", "5", 1);
     setenv("YLLAMA_PROMPT", "from the environment", 1);
@@ -159,7 +159,7 @@ static void the_environment_is_read_and_the_command_line_wins(void **state)
     check(&o, COMMAND_RUN, WORDS("-m", "x"));
     assert_int_equal(o.sampling.top_k, 20);
     assert_int_equal(o.n_ctx, 128);
-    assert_false(o.mmap);
+    assert_true(o.mmap);
     assert_false(o.display_prompt);
     assert_int_equal(o.n_predict, 5);
     assert_string_equal(o.prompt, "from the environment");
@@ -168,9 +168,9 @@ static void the_environment_is_read_and_the_command_line_wins(void **state)
     assert_int_equal(o.seed, -1);
     options_clear(&o);
 
-    check(&o, COMMAND_RUN, WORDS("-m", "x", "--top-k", "3", "--mmap", "-l", "1+1", "-l", "2-1.5", "-f", "file", "-v"));
+    check(&o, COMMAND_RUN, WORDS("-m", "x", "--top-k", "3", "--no-mmap", "-l", "1+1", "-l", "2-1.5", "-f", "file", "-v"));
     assert_int_equal(o.sampling.top_k, 3);
-    assert_true(o.mmap);
+    assert_false(o.mmap);
     assert_int_equal(o.logit_bias.n, 2);
     assert_string_equal(o.logit_bias.items[0], "1+1");
     assert_null(o.prompt);

@@ -1,0 +1,164 @@
+/* avx2_matmul.h: what the files of the AVX2 matmul share.
+ *
+ * Everything here is one tile of weights times one panel of activations. The tile's 16 rows are two halves of 8, the lanes of a
+ * register, and the panel is worked off 4 rows at a time: so the accumulators of both halves are 8 of the 16 registers.
+ *
+ * The product of four weights and four activations begins with vpmaddubsw: unsigned bytes times signed ones, added in pairs to 16
+ * bits, which saturate. What keeps them from that: an activation is at most 127 in magnitude (never -128, N2). So a pair of
+ * products is at most 254 times the largest weight, and a 16-bit number holds the sum of 8 groups of four columns   of weights up
+ * to 15    (30480)   Q4_0, Q4_1, Q4_K 4                                       up to 31    (31496)   Q5_0, Q5_1, Q5_K; Q2_K, Q3_K,
+ * whose sub-blocks are no longer 2                                       up to 63    (32004)   Q6_K 1 up to 128   (32512)   Q8_0,
+ * IQ4_NL, IQ4_XS: weights with a sign, which is given to the activation instead before one vpmaddwd by the sub-block's scale (or by
+ * 1) makes it 32 bits.
+ *
+ * Bound: the multiplications, vpmaddubsw and vpmaddwd, and as many additions, for panels of 4 and 8; the weights' bytes from memory
+ * for panels of 1, where each line of the tile is asked for PREFETCH_BYTES ahead, into the second-level cache, beyond the tile's
+ * end into the next tile. */
+#ifndef YL_KERNELS_AVX2_MATMUL_H
+#define YL_KERNELS_AVX2_MATMUL_H
+
+#include <immintrin.h>
+
+#include "panel.h"
+#include "tile.h"
+
+typedef struct tile_job {
+    const uint8_t *tile;
+    const uint8_t *panel;
+    size_t n_units; /* of the tile */
+    size_t n_cols;
+    float *y; /* of the tile's first row and the panel's first; only these are stored: */
+    size_t y_stride;
+    size_t n_rows;             /* rows of the panel that are not filling */
+    size_t row_begin, row_end; /* rows of the tile that are wanted */
+    int half_begin, half_end;  /* halves of the tile that have any of them */
+} tile_job;
+
+/* A panel is as wide as its kernel expects. Of a wider one, rows [0, 4) and [4, 8) are done one after the other. */
+typedef void tile_times_panel(const tile_job *job);
+typedef struct panel_kernels {
+    tile_times_panel *width_1, *width_4, *width_8;
+} panel_kernels;
+
+extern const panel_kernels avx2_f32, avx2_f16, avx2_bf16;                         /* avx2_matmul_plain.c */
+extern const panel_kernels avx2_q4_0, avx2_q4_1, avx2_q5_0, avx2_q5_1, avx2_q8_0; /* avx2_matmul_32.c */
+extern const panel_kernels avx2_iq4_nl;                                           /* avx2_matmul_32.c */
+extern const panel_kernels avx2_q2_K, avx2_q3_K, avx2_q4_K, avx2_q5_K, avx2_q6_K; /* avx2_matmul_256.c */
+extern const panel_kernels avx2_iq4_xs;                                           /* avx2_matmul_256.c */
+
+/* Kernels are one always_inline body, compiled once a format and width. Loops whose length is a parameter run to the largest and
+ * skip: clang unrolls before it inlines, and what is left of a shorter one would stay a loop. */
+#define AVX2_BODY static inline __attribute__((always_inline))
+
+enum { HALF_ROWS = 8, N_HALVES = TILE_ROWS / HALF_ROWS };
+
+/* Rows of a panel that are worked on together. */
+AVX2_BODY int rows_at_a_time(int width)
+{
+    return width < 4 ? width : 4;
+}
+
+enum { PREFETCH_BYTES = 1024, LINE_BYTES = 64 };
+
+/* Asks for `n` lines from p + PREFETCH_BYTES on. */
+AVX2_BODY void prefetch_lines(const uint8_t *p, int n)
+{
+#pragma GCC unroll 32
+    for (int i = 0; i < 32; i++) {
+        if (i < n) _mm_prefetch((const char *)p + PREFETCH_BYTES + i * LINE_BYTES, _MM_HINT_T1);
+    }
+}
+
+/* The same four bytes of the 8 rows of a half. */
+AVX2_BODY __m256i load_dwords(const tile_dwords dwords, int half)
+{
+    return _mm256_load_si256((const __m256i *)(const void *)dwords[half * HALF_ROWS]);
+}
+
+/* 8 f16 as f32: exact (N1). */
+AVX2_BODY __m256 load_halves(const uint16_t *halves, int half)
+{
+    return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(const void *)(halves + half * HALF_ROWS)));
+}
+
+AVX2_BODY __m256i broadcast_dword(const uint8_t *p)
+{
+    int32_t i;
+    memcpy(&i, p, sizeof i);
+    return _mm256_set1_epi32(i);
+}
+
+AVX2_BODY __m256 broadcast_float(const uint8_t *p)
+{
+    float f;
+    memcpy(&f, p, sizeof f);
+    return _mm256_set1_ps(f);
+}
+
+AVX2_BODY __m256i bytes_and(__m256i v, int mask)
+{
+    return _mm256_and_si256(v, _mm256_set1_epi8((char)mask));
+}
+
+AVX2_BODY __m256i nibbles(__m256i v, int high)
+{
+    return bytes_and(high ? _mm256_srli_epi16(v, 4) : v, 15);
+}
+
+/* quant_iq4_values of the bytes' low nibbles. */
+AVX2_BODY __m256i iq4_values(__m256i bytes)
+{
+    const __m128i table = _mm_loadu_si128((const __m128i *)(const void *)quant_iq4_values);
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), bytes);
+}
+
+/* The same pointer; the compiler cannot know. Both halves of a tile meet the same activations, and sub-blocks share bytes: gcc
+ * would load and broadcast all of them once, and put them into memory, for there are ten times as many as registers. */
+AVX2_BODY const uint8_t *as_another_pointer(const uint8_t *p)
+{
+    __asm__ volatile("" : "+r"(p));
+    return p;
+}
+
+/* How many groups' products a 16-bit number holds, for weights of so many bits. */
+enum { GROUPS_4_BITS = 8, GROUPS_5_BITS = 4, GROUPS_6_BITS = 2, GROUPS_SIGNED = 1 };
+
+/* Adds the products of weights of 8 rows, in `groups` groups of four columns, and the activations of n rows of a panel to isum[n],
+ * times a scale (16 bits, the same twice in each dword). The groups' products make one 16-bit sum: see above. q[g]: four weights of
+ * each row, with GROUPS_SIGNED signed, else unsigned. x: the four bytes of the first group and row; `width` is the panel's. */
+AVX2_BODY void add_products(__m256i *isum, int n, const __m256i q[8], int groups, __m256i scale, const uint8_t *x, int width)
+{
+    __m256i size = _mm256_abs_epi8(q[0]); /* 128 as unsigned, of -128 */
+#pragma GCC unroll 4
+    for (int i = 0; i < n; i++) {
+        __m256i sum = _mm256_setzero_si256();
+#pragma GCC unroll 8
+        for (int g = 0; g < 8; g++) {
+            if (g >= groups) continue;
+            __m256i act = broadcast_dword(x + (g * width + i) * 4);
+            __m256i pairs =
+                groups == GROUPS_SIGNED ? _mm256_maddubs_epi16(size, _mm256_sign_epi8(act, q[g])) : _mm256_maddubs_epi16(q[g], act);
+            sum = g == 0 ? pairs : _mm256_add_epi16(sum, pairs);
+        }
+        isum[i] = _mm256_add_epi32(isum[i], _mm256_madd_epi16(sum, scale));
+    }
+}
+
+/* Stores the results of the panel's rows [first, first + n). acc[h * n + i]: half h, row first + i. */
+AVX2_BODY void store_results(const tile_job *job, const __m256 *acc, int first, int n)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+#pragma GCC unroll 2
+    for (int h = 0; h < N_HALVES; h++) {
+        __m256i row = _mm256_add_epi32(lane, _mm256_set1_epi32(h * HALF_ROWS));
+        __m256i wanted = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)job->row_begin), row),
+                                             _mm256_cmpgt_epi32(_mm256_set1_epi32((int)job->row_end), row));
+#pragma GCC unroll 4
+        for (int i = 0; i < n; i++) {
+            if ((size_t)(first + i) >= job->n_rows) continue;
+            _mm256_maskstore_ps(job->y + (size_t)(first + i) * job->y_stride + h * HALF_ROWS, wanted, acc[h * n + i]);
+        }
+    }
+}
+
+#endif

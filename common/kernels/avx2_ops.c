@@ -1,0 +1,45 @@
+/* avx2_ops.c: ops_body.h compiled for AVX2 and F16C. The build sets the flags of this file alone. */
+#include "avx2_ops.h"
+
+#include "ops_body.h"
+
+void avx2_quantize(int8_t *q, float *d, const float *x, size_t n, size_t block)
+{
+    quantize(q, d, x, n, block);
+}
+
+void avx2_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps)
+{
+    rmsnorm(y, x, w, n, eps);
+}
+
+void avx2_rope(float *x, const float *cs, size_t n_head, size_t n_embd_head, size_t n_rot)
+{
+    rope(x, cs, n_head, n_embd_head, n_rot);
+}
+
+void avx2_swiglu(float *g, const float *u, size_t n)
+{
+    swiglu(g, u, n);
+}
+
+void avx2_add(float *y, const float *x, size_t n)
+{
+    add(y, x, n);
+}
+
+void avx2_attention(float *out, const float *q, size_t n_q, const kv_head *kv, size_t n_pos, size_t n_embd_head, float scale,
+                    float *scores)
+{
+    attention(out, q, n_q, kv, n_pos, n_embd_head, scale, scores);
+}
+
+int avx2_kv_store(uint8_t *page, const kv_head *head, size_t pos_in_page, const float *k, const float *v, size_t n_embd_head)
+{
+    return kv_store(page, head, pos_in_page, k, v, n_embd_head);
+}
+
+void avx2_max_sum_exp(const float *x, size_t n, float *max, float *sum_exp)
+{
+    max_sum_exp(x, n, max, sum_exp);
+}

@@ -1,0 +1,45 @@
+/* avx512_ops.c: ops_body.h compiled for AVX-512 (F, BW, DQ, VL). The build sets the flags of this file alone. */
+#include "avx512_ops.h"
+
+#include "ops_body.h"
+
+void avx512_quantize(int8_t *q, float *d, const float *x, size_t n, size_t block)
+{
+    quantize(q, d, x, n, block);
+}
+
+void avx512_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps)
+{
+    rmsnorm(y, x, w, n, eps);
+}
+
+void avx512_rope(float *x, const float *cs, size_t n_head, size_t n_embd_head, size_t n_rot)
+{
+    rope(x, cs, n_head, n_embd_head, n_rot);
+}
+
+void avx512_swiglu(float *g, const float *u, size_t n)
+{
+    swiglu(g, u, n);
+}
+
+void avx512_add(float *y, const float *x, size_t n)
+{
+    add(y, x, n);
+}
+
+void avx512_attention(float *out, const float *q, size_t n_q, const kv_head *kv, size_t n_pos, size_t n_embd_head, float scale,
+                      float *scores)
+{
+    attention(out, q, n_q, kv, n_pos, n_embd_head, scale, scores);
+}
+
+int avx512_kv_store(uint8_t *page, const kv_head *head, size_t pos_in_page, const float *k, const float *v, size_t n_embd_head)
+{
+    return kv_store(page, head, pos_in_page, k, v, n_embd_head);
+}
+
+void avx512_max_sum_exp(const float *x, size_t n, float *max, float *sum_exp)
+{
+    max_sum_exp(x, n, max, sum_exp);
+}

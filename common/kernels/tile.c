@@ -1,0 +1,431 @@
+/* tile.c: GGUF's rows to tiles and back.
+ *
+ * A table says of each format which bytes of a block go where in a unit. Everything else is one loop that moves the numbers of a
+ * part, two or four bytes at a time: to pack runs at one number a cycle, several GB/s a thread, so it needs no SIMD. Rows are the
+ * outer loop within a unit: what is read is one stream a row, what is written lies within the few lines of the unit. (The other way
+ * round the reads, which are as far apart as rows are long, often a power of two, would throw each other out of the cache.) */
+#include "tile.h"
+
+#include <assert.h>
+#include <string.h>
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+enum { MAX_PARTS = 14 };
+
+/* Neighbouring bytes of a block, numbers of `elem` bytes, and where they go. */
+typedef struct part {
+    uint8_t offset, n_bytes; /* in the block */
+    uint8_t elem;            /* 2 or 4; 0: no part */
+    bool is_scale;           /* f16 numbers that must be finite */
+    uint16_t at;             /* in the unit */
+} part;
+
+typedef struct layout {
+    uint16_t unit_bytes, block_bytes;
+    uint16_t block_cols;
+    uint8_t n_blocks; /* of a row in a unit */
+    bool has_padding; /* bytes of a unit that no part fills */
+    part parts[MAX_PARTS];
+} layout;
+
+static const layout layouts[QUANT_TYPE_END] = {
+    [QUANT_F32] = {sizeof(tile_f32), 4, 1, 1, false, {{0, 4, 4, false, 0}}},
+    [QUANT_F16] = {sizeof(tile_f16), 2, 1, 2, false, {{0, 2, 2, false, 0}}},
+    [QUANT_BF16] = {sizeof(tile_f16), 2, 1, 2, false, {{0, 2, 2, false, 0}}},
+    [QUANT_Q4_0] = {sizeof(tile_q4_0),
+                    sizeof(block_q4_0),
+                    QK,
+                    2,
+                    false,
+                    {{offsetof(block_q4_0, d), 2, 2, true, offsetof(tile_q4_0, d)},
+                     {offsetof(block_q4_0, qs), 16, 4, false, offsetof(tile_q4_0, qs)}}},
+    [QUANT_IQ4_NL] = {sizeof(tile_q4_0),
+                      sizeof(block_iq4_nl),
+                      QK,
+                      2,
+                      false,
+                      {{offsetof(block_iq4_nl, d), 2, 2, true, offsetof(tile_q4_0, d)},
+                       {offsetof(block_iq4_nl, qs), 16, 4, false, offsetof(tile_q4_0, qs)}}},
+    [QUANT_Q4_1] = {sizeof(tile_q4_1),
+                    sizeof(block_q4_1),
+                    QK,
+                    2,
+                    false,
+                    {{offsetof(block_q4_1, d), 2, 2, true, offsetof(tile_q4_1, d)},
+                     {offsetof(block_q4_1, m), 2, 2, true, offsetof(tile_q4_1, m)},
+                     {offsetof(block_q4_1, qs), 16, 4, false, offsetof(tile_q4_1, qs)}}},
+    [QUANT_Q5_0] = {sizeof(tile_q5_0),
+                    sizeof(block_q5_0),
+                    QK,
+                    2,
+                    false,
+                    {{offsetof(block_q5_0, d), 2, 2, true, offsetof(tile_q5_0, d)},
+                     {offsetof(block_q5_0, qh), 4, 4, false, offsetof(tile_q5_0, qh)},
+                     {offsetof(block_q5_0, qs), 16, 4, false, offsetof(tile_q5_0, qs)}}},
+    [QUANT_Q5_1] = {sizeof(tile_q5_1),
+                    sizeof(block_q5_1),
+                    QK,
+                    2,
+                    false,
+                    {{offsetof(block_q5_1, d), 2, 2, true, offsetof(tile_q5_1, d)},
+                     {offsetof(block_q5_1, m), 2, 2, true, offsetof(tile_q5_1, m)},
+                     {offsetof(block_q5_1, qh), 4, 4, false, offsetof(tile_q5_1, qh)},
+                     {offsetof(block_q5_1, qs), 16, 4, false, offsetof(tile_q5_1, qs)}}},
+    [QUANT_Q8_0] = {sizeof(tile_q8_0),
+                    sizeof(block_q8_0),
+                    QK,
+                    2,
+                    false,
+                    {{offsetof(block_q8_0, d), 2, 2, true, offsetof(tile_q8_0, d)},
+                     {offsetof(block_q8_0, qs), 32, 4, false, offsetof(tile_q8_0, qs)}}},
+    [QUANT_Q2_K] = {sizeof(tile_q2_K),
+                    sizeof(block_q2_K),
+                    QK_K,
+                    1,
+                    false,
+                    {{offsetof(block_q2_K, d), 2, 2, true, offsetof(tile_q2_K, d)},
+                     {offsetof(block_q2_K, dmin), 2, 2, true, offsetof(tile_q2_K, dmin)},
+                     {offsetof(block_q2_K, scales), 16, 4, false, offsetof(tile_q2_K, scales)},
+                     {offsetof(block_q2_K, qs), 64, 4, false, offsetof(tile_q2_K, qs)}}},
+    [QUANT_Q3_K] = {sizeof(tile_q3_K),
+                    sizeof(block_q3_K),
+                    QK_K,
+                    1,
+                    true,
+                    {{offsetof(block_q3_K, d), 2, 2, true, offsetof(tile_q3_K, d)},
+                     {offsetof(block_q3_K, scales), 12, 4, false, offsetof(tile_q3_K, scales)},
+                     {offsetof(block_q3_K, hmask) + 0, 16, 4, false, offsetof(tile_q3_K, part[0].hmask)},
+                     {offsetof(block_q3_K, qs) + 0, 16, 4, false, offsetof(tile_q3_K, part[0].qs[0])},
+                     {offsetof(block_q3_K, qs) + 32, 16, 4, false, offsetof(tile_q3_K, part[0].qs[1])},
+                     {offsetof(block_q3_K, hmask) + 16, 16, 4, false, offsetof(tile_q3_K, part[1].hmask)},
+                     {offsetof(block_q3_K, qs) + 16, 16, 4, false, offsetof(tile_q3_K, part[1].qs[0])},
+                     {offsetof(block_q3_K, qs) + 48, 16, 4, false, offsetof(tile_q3_K, part[1].qs[1])}}},
+    /* d and dmin are neighbours, and so are a block's scales and quants: fewer parts than fields */
+    [QUANT_Q4_K] = {sizeof(tile_q4_K),
+                    sizeof(block_q4_K),
+                    QK_K,
+                    1,
+                    false,
+                    {{offsetof(block_q4_K, d), 4, 2, true, offsetof(tile_q4_K, d)},
+                     {offsetof(block_q4_K, scales), 12 + 128, 4, false, offsetof(tile_q4_K, scales)}}},
+    [QUANT_Q5_K] = {sizeof(tile_q5_K),
+                    sizeof(block_q5_K),
+                    QK_K,
+                    1,
+                    false,
+                    {{offsetof(block_q5_K, d), 4, 2, true, offsetof(tile_q5_K, d)},
+                     {offsetof(block_q5_K, scales), 12 + 32 + 128, 4, false, offsetof(tile_q5_K, scales)}}},
+    [QUANT_Q6_K] = {sizeof(tile_q6_K),
+                    sizeof(block_q6_K),
+                    QK_K,
+                    1,
+                    true,
+                    {{offsetof(block_q6_K, d), 2, 2, true, offsetof(tile_q6_K, d)},
+                     {offsetof(block_q6_K, scales), 16, 4, false, offsetof(tile_q6_K, scales)},
+                     {offsetof(block_q6_K, qh) + 0, 16, 4, false, offsetof(tile_q6_K, part[0][0].qh)},
+                     {offsetof(block_q6_K, ql) + 0, 16, 4, false, offsetof(tile_q6_K, part[0][0].ql[0])},
+                     {offsetof(block_q6_K, ql) + 32, 16, 4, false, offsetof(tile_q6_K, part[0][0].ql[1])},
+                     {offsetof(block_q6_K, qh) + 16, 16, 4, false, offsetof(tile_q6_K, part[0][1].qh)},
+                     {offsetof(block_q6_K, ql) + 16, 16, 4, false, offsetof(tile_q6_K, part[0][1].ql[0])},
+                     {offsetof(block_q6_K, ql) + 48, 16, 4, false, offsetof(tile_q6_K, part[0][1].ql[1])},
+                     {offsetof(block_q6_K, qh) + 32, 16, 4, false, offsetof(tile_q6_K, part[1][0].qh)},
+                     {offsetof(block_q6_K, ql) + 64, 16, 4, false, offsetof(tile_q6_K, part[1][0].ql[0])},
+                     {offsetof(block_q6_K, ql) + 96, 16, 4, false, offsetof(tile_q6_K, part[1][0].ql[1])},
+                     {offsetof(block_q6_K, qh) + 48, 16, 4, false, offsetof(tile_q6_K, part[1][1].qh)},
+                     {offsetof(block_q6_K, ql) + 80, 16, 4, false, offsetof(tile_q6_K, part[1][1].ql[0])},
+                     {offsetof(block_q6_K, ql) + 112, 16, 4, false, offsetof(tile_q6_K, part[1][1].ql[1])}}},
+    [QUANT_IQ4_XS] = {sizeof(tile_iq4_xs),
+                      sizeof(block_iq4_xs),
+                      QK_K,
+                      1,
+                      false,
+                      {{offsetof(block_iq4_xs, d), 2, 2, true, offsetof(tile_iq4_xs, d)},
+                       {offsetof(block_iq4_xs, scales_h), 2, 2, false, offsetof(tile_iq4_xs, scales_h)},
+                       {offsetof(block_iq4_xs, scales_l), 4 + 128, 4, false, offsetof(tile_iq4_xs, scales_l)}}},
+};
+
+static bool is_plain(const layout *l)
+{
+    return l->block_cols == 1;
+}
+
+static size_t n_units(const layout *l, size_t n_cols)
+{
+    size_t unit_cols = (size_t)l->n_blocks * l->block_cols;
+    return n_cols / unit_cols + (n_cols % unit_cols != 0);
+}
+
+static size_t row_bytes(const layout *l, size_t n_cols)
+{
+    return n_cols / l->block_cols * l->block_bytes;
+}
+
+size_t tile_unit_cols(quant_type type)
+{
+    return (size_t)layouts[type].n_blocks * layouts[type].block_cols;
+}
+
+size_t tile_unit_bytes(quant_type type)
+{
+    return layouts[type].unit_bytes;
+}
+
+size_t tile_bytes(quant_type type, size_t n_cols)
+{
+    return n_units(&layouts[type], n_cols) * layouts[type].unit_bytes;
+}
+
+bool tile_matrix_bytes(quant_type type, uint64_t n_rows, uint64_t n_cols, uint64_t *out)
+{
+    const layout *l = &layouts[type];
+    if (n_cols > SIZE_MAX || n_cols % l->block_cols != 0) return false;
+    uint64_t tile;
+    if (__builtin_mul_overflow((uint64_t)n_units(l, (size_t)n_cols), l->unit_bytes, &tile)) return false;
+    return !__builtin_mul_overflow(n_rows / TILE_ROWS + (n_rows % TILE_ROWS != 0), tile, out);
+}
+
+/* n numbers of `elem` bytes from one row to its lane, and back. lane: its first number in the unit. */
+static inline __attribute__((always_inline)) void scatter(uint8_t *lane, const uint8_t *in, size_t n, size_t elem)
+{
+    for (size_t i = 0; i < n; i++) memcpy(lane + i * TILE_ROWS * elem, in + i * elem, elem);
+}
+
+static inline __attribute__((always_inline)) void gather(uint8_t *out, const uint8_t *lane, size_t n, size_t elem)
+{
+    for (size_t i = 0; i < n; i++) memcpy(out + i * elem, lane + i * TILE_ROWS * elem, elem);
+}
+
+/* The first number of a part of block b (of the unit) of a row. */
+static size_t lane_of(const part *p, size_t b, size_t row)
+{
+    return p->at + b * p->n_bytes * TILE_ROWS + row * p->elem;
+}
+
+static void put_block(uint8_t *unit, const layout *l, size_t row, size_t b, const uint8_t *block)
+{
+    for (const part *p = l->parts; p < l->parts + MAX_PARTS && p->elem; p++) {
+        if (p->elem == 4)
+            scatter(unit + lane_of(p, b, row), block + p->offset, p->n_bytes / 4, 4);
+        else
+            scatter(unit + lane_of(p, b, row), block + p->offset, p->n_bytes / 2, 2);
+    }
+}
+
+static void get_block(uint8_t *block, const layout *l, size_t row, size_t b, const uint8_t *unit)
+{
+    for (const part *p = l->parts; p < l->parts + MAX_PARTS && p->elem; p++) {
+        if (p->elem == 4)
+            gather(block + p->offset, unit + lane_of(p, b, row), p->n_bytes / 4, 4);
+        else
+            gather(block + p->offset, unit + lane_of(p, b, row), p->n_bytes / 2, 2);
+    }
+}
+
+void tile_get_block(uint8_t *out, quant_type type, const uint8_t *tile, size_t row, size_t block)
+{
+    const layout *l = &layouts[type];
+    get_block(out, l, row, block % l->n_blocks, tile + block / l->n_blocks * l->unit_bytes);
+}
+
+/* F32, F16, BF16: a row is one run of numbers, and so is its lane. */
+enum { PLAIN_RUN = 64 }; /* columns moved at a time: 4 KiB of a tile at most */
+
+static void put_run(uint8_t *tile, size_t elem, size_t row, size_t col, const uint8_t *in, size_t n)
+{
+    uint8_t *lane = tile + (col * TILE_ROWS + row) * elem;
+    if (elem == 4)
+        scatter(lane, in, n, 4);
+    else
+        scatter(lane, in, n, 2);
+}
+
+static void get_run(uint8_t *out, size_t elem, size_t row, size_t col, const uint8_t *tile, size_t n)
+{
+    const uint8_t *lane = tile + (col * TILE_ROWS + row) * elem;
+    if (elem == 4)
+        gather(out, lane, n, 4);
+    else
+        gather(out, lane, n, 2);
+}
+
+static void pack_plain(uint8_t *tile, const layout *l, const uint8_t *rows, size_t n_rows, size_t n_cols)
+{
+    size_t elem = l->block_bytes;
+    for (size_t col = 0; col < n_cols; col += PLAIN_RUN) {
+        size_t n = min_size(PLAIN_RUN, n_cols - col);
+        for (size_t r = 0; r < n_rows; r++) put_run(tile, elem, r, col, rows + (r * n_cols + col) * elem, n);
+    }
+}
+
+/* Units hold zeros where not everything is filled. */
+static void clear_unfilled(uint8_t *tile, const layout *l, size_t n_rows, size_t n_cols)
+{
+    size_t n = n_units(l, n_cols);
+    if (n_rows < TILE_ROWS)
+        memset(tile, 0, n * l->unit_bytes);
+    else if (n_cols % ((size_t)l->n_blocks * l->block_cols))
+        memset(tile + (n - 1) * l->unit_bytes, 0, l->unit_bytes);
+}
+
+void tile_pack(uint8_t *tile, quant_type type, const uint8_t *rows, size_t n_rows, size_t n_cols)
+{
+    const layout *l = &layouts[type];
+    assert(n_rows >= 1 && n_rows <= TILE_ROWS);
+    clear_unfilled(tile, l, n_rows, n_cols);
+    if (is_plain(l)) {
+        pack_plain(tile, l, rows, n_rows, n_cols);
+        return;
+    }
+    size_t n_blocks = n_cols / l->block_cols, bytes = row_bytes(l, n_cols);
+    for (size_t first = 0; first < n_blocks; first += l->n_blocks, tile += l->unit_bytes) {
+        if (l->has_padding) memset(tile, 0, TILE_ROWS * 4); /* the scales and the zeros beside them */
+        size_t n = min_size(l->n_blocks, n_blocks - first);
+        for (size_t r = 0; r < n_rows; r++) {
+            const uint8_t *block = rows + r * bytes + first * l->block_bytes;
+            for (size_t b = 0; b < n; b++) put_block(tile, l, r, b, block + b * l->block_bytes);
+        }
+    }
+}
+
+/* One whole row of a tile. */
+static void put_row(uint8_t *tile, const layout *l, size_t r, const uint8_t *row, size_t n_cols)
+{
+    if (is_plain(l)) {
+        put_run(tile, l->block_bytes, r, 0, row, n_cols);
+        return;
+    }
+    for (size_t b = 0; b < n_cols / l->block_cols; b++)
+        put_block(tile + b / l->n_blocks * l->unit_bytes, l, r, b % l->n_blocks, row + b * l->block_bytes);
+}
+
+static void get_row(uint8_t *row, const layout *l, size_t r, const uint8_t *tile, size_t n_cols)
+{
+    if (is_plain(l)) {
+        get_run(row, l->block_bytes, r, 0, tile, n_cols);
+        return;
+    }
+    for (size_t b = 0; b < n_cols / l->block_cols; b++)
+        get_block(row + b * l->block_bytes, l, r, b % l->n_blocks, tile + b / l->n_blocks * l->unit_bytes);
+}
+
+void tile_unpack(uint8_t *rows, quant_type type, const uint8_t *tile, size_t n_rows, size_t n_cols)
+{
+    const layout *l = &layouts[type];
+    for (size_t r = 0; r < n_rows; r++) get_row(rows + r * row_bytes(l, n_cols), l, r, tile, n_cols);
+}
+
+/* Some bytes of a row, from `offset` on. A block of which only a part is here is taken out, completed and put back. */
+static void put_part_of_row(uint8_t *tile, const layout *l, size_t r, size_t offset, const uint8_t *data, size_t n_bytes)
+{
+    uint8_t cut[sizeof(block_q6_K)];
+    _Static_assert(sizeof cut >= sizeof(block_q5_K) && sizeof cut >= sizeof(block_iq4_xs), "the largest block");
+    while (n_bytes > 0) {
+        size_t block = offset / l->block_bytes, begin = offset % l->block_bytes;
+        size_t n = min_size(n_bytes, l->block_bytes - begin);
+        uint8_t *unit = tile + block / l->n_blocks * l->unit_bytes;
+        if (n == l->block_bytes) {
+            put_block(unit, l, r, block % l->n_blocks, data);
+        } else {
+            get_block(cut, l, r, block % l->n_blocks, unit);
+            memcpy(cut + begin, data, n);
+            put_block(unit, l, r, block % l->n_blocks, cut);
+        }
+        offset += n;
+        data += n;
+        n_bytes -= n;
+    }
+}
+
+void tile_put(uint8_t *tiles, quant_type type, size_t n_rows, size_t n_cols, size_t offset, const uint8_t *data, size_t n_bytes)
+{
+    const layout *l = &layouts[type];
+    size_t row_size = row_bytes(l, n_cols), tile_size = tile_bytes(type, n_cols);
+    while (n_bytes > 0) {
+        size_t row = offset / row_size, begin = offset % row_size;
+        size_t n_in_tile = min_size(TILE_ROWS - row % TILE_ROWS, n_rows - row);
+        uint8_t *tile = tiles + row / TILE_ROWS * tile_size;
+        size_t n = min_size(n_bytes, row_size - begin);
+        if (begin == 0 && row % TILE_ROWS == 0 && n_bytes >= n_in_tile * row_size) {
+            n = n_in_tile * row_size;
+            tile_pack(tile, type, data, n_in_tile, n_cols);
+        } else if (n == row_size) {
+            put_row(tile, l, row % TILE_ROWS, data, n_cols);
+        } else {
+            put_part_of_row(tile, l, row % TILE_ROWS, begin, data, n);
+        }
+        offset += n;
+        data += n;
+        n_bytes -= n;
+    }
+}
+
+void tile_dequantize_row(quant_type type, const uint8_t *tiles, size_t row, float *y, size_t n_cols)
+{
+    const layout *l = &layouts[type];
+    const uint8_t *tile = tiles + row / TILE_ROWS * tile_bytes(type, n_cols);
+    if (is_plain(l)) {
+        uint8_t run[PLAIN_RUN * 4];
+        for (size_t col = 0; col < n_cols; col += PLAIN_RUN) {
+            size_t n = min_size(PLAIN_RUN, n_cols - col);
+            get_run(run, l->block_bytes, row % TILE_ROWS, col, tile, n);
+            quant_dequantize_row(type, run, y + col, n);
+        }
+        return;
+    }
+    for (size_t b = 0; b < n_cols / l->block_cols; b++) {
+        uint8_t block[sizeof(block_q6_K)];
+        tile_get_block(block, type, tile, row % TILE_ROWS, b);
+        quant_dequantize_row(type, block, y + b * l->block_cols, l->block_cols);
+    }
+}
+
+/* Is there an f16 (mask 0x7c00) or bf16 (0x7f80) among them with all bits of the exponent set? */
+static bool halves_are_finite(const uint8_t *halves, size_t n, uint16_t mask)
+{
+    unsigned bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, halves + 2 * i, sizeof h);
+        bad |= (h & mask) == mask;
+    }
+    return !bad;
+}
+
+static bool floats_are_finite(const uint8_t *floats, size_t n)
+{
+    unsigned bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t f;
+        memcpy(&f, floats + 4 * i, sizeof f);
+        bad |= (f & 0x7f800000u) == 0x7f800000u;
+    }
+    return !bad;
+}
+
+static bool scales_are_finite(const layout *l, const uint8_t *unit)
+{
+    bool good = true;
+    for (const part *p = l->parts; p < l->parts + MAX_PARTS && p->elem; p++) {
+        if (p->is_scale) good &= halves_are_finite(unit + p->at, (size_t)l->n_blocks * (p->n_bytes / 2) * TILE_ROWS, 0x7c00);
+    }
+    return good;
+}
+
+size_t tile_check_finite(quant_type type, const uint8_t *tiles, size_t n_tiles, size_t n_cols)
+{
+    const layout *l = &layouts[type];
+    size_t n = n_units(l, n_cols), bytes = n * l->unit_bytes;
+    for (size_t t = 0; t < n_tiles; t++, tiles += bytes) {
+        bool good = true;
+        if (type == QUANT_F32) good = floats_are_finite(tiles, bytes / 4);
+        if (type == QUANT_F16) good = halves_are_finite(tiles, bytes / 2, 0x7c00);
+        if (type == QUANT_BF16) good = halves_are_finite(tiles, bytes / 2, 0x7f80);
+        for (size_t u = 0; u < n && good; u++) good = scales_are_finite(l, tiles + u * l->unit_bytes);
+        if (!good) return t;
+    }
+    return n_tiles;
+}

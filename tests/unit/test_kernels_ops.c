@@ -1,0 +1,472 @@
+/* test_kernels_ops.c: all kernels but the matmul, each table against scalar, on data that no model should hold.
+ *
+ * Numbers of every magnitude, subnormal, zero of both signs, infinite, NaN; lengths around every width; each input and output ends
+ * where its memory ends, at a page that cannot be touched, so that one element too many is a fault even of an instruction that no
+ * sanitizer sees. Equal is equal to the bit, but which NaN it is, is left open (NUMERICS.md). */
+#include <math.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kernel_harness.h"
+
+/* ---- memory that ends at a page nobody may touch ---- */
+
+static size_t os_page_bytes(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static size_t guarded_map_bytes(size_t n_bytes)
+{
+    size_t page = os_page_bytes();
+    return (n_bytes + page - 1) / page * page + page;
+}
+
+/* n_bytes, zero; free with guarded_free. */
+static void *guarded(size_t n_bytes)
+{
+    size_t n_map = guarded_map_bytes(n_bytes);
+    uint8_t *map = mmap(NULL, n_map, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(map != MAP_FAILED);
+    uint8_t *end = map + n_map - os_page_bytes();
+    assert_int_equal(mprotect(end, os_page_bytes(), PROT_NONE), 0);
+    return end - n_bytes;
+}
+
+static void guarded_free(void *p, size_t n_bytes)
+{
+    if (p) munmap((uint8_t *)p + n_bytes + os_page_bytes() - guarded_map_bytes(n_bytes), guarded_map_bytes(n_bytes));
+}
+
+static float *guarded_copy(const float *x, size_t n)
+{
+    float *p = guarded(n * sizeof *p);
+    memcpy(p, x, n * sizeof *p);
+    return p;
+}
+
+/* ---- data ---- */
+
+typedef enum data_kind { FINITE, ANY } data_kind;
+
+/* One of: an ordinary number, any bits, a subnormal, one at the edge of something. */
+static float odd_float(data_kind kind)
+{
+    static const float edges[] = {0.0f,      -0.0f,     0x1p-149f, -0x1p-149f, 0x1p-126f, 1.0f,      -1.0f,    87.0f,
+                                  -87.0f,    -87.1f,    88.0f,     88.1f,      65504.0f,  65519.0f,  0x1p-24f, 0x1p-25f,
+                                  0x1p-100f, 0x1p-101f, 0x1p63f,   3.4e38f,    INFINITY,  -INFINITY, NAN};
+    enum { N_EDGES = sizeof edges / sizeof edges[0] };
+    uint32_t bits = random_bits();
+    float f;
+    switch (random_bits() % 8) {
+    case 0: memcpy(&f, &bits, sizeof f); break;
+    case 1:
+        bits &= 0x807fffff;
+        memcpy(&f, &bits, sizeof f);
+        break;
+    case 2: f = edges[bits % N_EDGES]; break;
+    default: f = random_float() * 10; break;
+    }
+    return kind == ANY || isfinite(f) ? f : 0.5f;
+}
+
+/* n such numbers; those of one call are alike in that some are all ordinary, so that not every sum is NaN. */
+static float *odd_floats(size_t n, data_kind kind)
+{
+    float *x = guarded(n * sizeof *x);
+    int ordinary = random_bits() % 3 == 0;
+    for (size_t i = 0; i < n; i++) x[i] = ordinary ? random_float() : odd_float(kind);
+    return x;
+}
+
+static void assert_same_numbers(const char *isa, const char *what, size_t n_of, const float *expected, const float *actual,
+                                size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (isnan(expected[i]) && isnan(actual[i])) continue;
+        assert_same_bits(isa, what, n_of, expected + i, actual + i, 1);
+    }
+}
+
+static const kernels *scalar(void)
+{
+    return kernels_named("scalar");
+}
+
+/* Lengths around 8, 16, 32 and 64, and some that real models have. */
+static size_t next_length(size_t n)
+{
+    static const size_t large[] = {127, 128, 129, 255, 256, 576, 1000, 2048, 4101};
+    if (n < 70) return n + 1;
+    for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
+        if (large[i] > n) return large[i];
+    }
+    return SIZE_MAX;
+}
+
+/* ---- vectors ---- */
+
+static void check_quantize(const kernels *table, const float *x, size_t n, size_t block)
+{
+    size_t n_blocks = n / block;
+    int8_t *q = guarded(n), *expected_q = malloc(n);
+    float *d = guarded(n_blocks * sizeof *d), *expected_d = new_floats(n_blocks);
+    assert_non_null(expected_q);
+    scalar()->quantize(expected_q, expected_d, x, n, block);
+    table->quantize(q, d, x, n, block);
+    assert_same_numbers(table->isa, "quantize", block, expected_d, d, n_blocks);
+    assert_memory_equal(expected_q, q, n);
+    guarded_free(q, n);
+    guarded_free(d, n_blocks * sizeof *d);
+    free(expected_q);
+    free(expected_d);
+}
+
+static void quantize_agrees_with_scalar(void **state)
+{
+    (void)state;
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t block = 32; block <= 256; block += 224) {
+            for (size_t n = block; n <= 20 * block; n += block) {
+                float *x = odd_floats(n, n % 64 ? FINITE : ANY);
+                check_quantize(table, x, n, block);
+                guarded_free(x, n * sizeof *x);
+            }
+        }
+    }
+}
+
+/* One value of a block is not finite, at each place. */
+static void quantize_sees_what_is_not_finite_in_every_lane(void **state)
+{
+    (void)state;
+    const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t at = 0; at < 256; at++) {
+            float x[256];
+            random_floats(x, 256);
+            x[at] = bad[at % 4];
+            check_quantize(table, x, 256, 256);
+            check_quantize(table, x, 256, 32);
+        }
+    }
+}
+
+static void rmsnorm_agrees_with_scalar(void **state)
+{
+    (void)state;
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t n = 1; n != SIZE_MAX; n = next_length(n)) {
+            float *x = odd_floats(n, ANY), *w = odd_floats(n, ANY), *y = guarded(n * sizeof *y), *expected = new_floats(n);
+            float eps = n % 2 ? 1e-5f : 0.0f;
+            scalar()->rmsnorm(expected, x, w, n, eps);
+            table->rmsnorm(y, x, w, n, eps);
+            assert_same_numbers(table->isa, "rmsnorm", n, expected, y, n);
+            table->rmsnorm(x, x, w, n, eps);
+            assert_same_numbers(table->isa, "rmsnorm in place", n, expected, x, n);
+            guarded_free(x, n * sizeof *x);
+            guarded_free(w, n * sizeof *w);
+            guarded_free(y, n * sizeof *y);
+            free(expected);
+        }
+    }
+}
+
+/* Heads that turn whole and in part, of odd sizes too. */
+static void rope_agrees_with_scalar(void **state)
+{
+    (void)state;
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t n_rot = 2; n_rot <= 140; n_rot += 2) {
+            size_t n_head = 1 + n_rot % 3, n_embd_head = n_rot + (n_rot % 4 ? n_rot % 7 : 0), n = n_head * n_embd_head;
+            float *x = odd_floats(n, ANY), *cs = odd_floats(n_rot, FINITE), *expected = new_floats(n);
+            memcpy(expected, x, n * sizeof *x);
+            scalar()->rope(expected, cs, n_head, n_embd_head, n_rot);
+            table->rope(x, cs, n_head, n_embd_head, n_rot);
+            assert_same_numbers(table->isa, "rope", n_rot, expected, x, n);
+            guarded_free(x, n * sizeof *x);
+            guarded_free(cs, n_rot * sizeof *cs);
+            free(expected);
+        }
+    }
+}
+
+static void swiglu_and_add_agree_with_scalar(void **state)
+{
+    (void)state;
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t n = 1; n != SIZE_MAX; n = next_length(n)) {
+            float *g = odd_floats(n, ANY), *u = odd_floats(n, ANY), *expected = new_floats(n), *y = guarded_copy(g, n);
+            memcpy(expected, g, n * sizeof *g);
+            scalar()->swiglu(expected, u, n);
+            table->swiglu(g, u, n);
+            assert_same_numbers(table->isa, "swiglu", n, expected, g, n);
+            memcpy(expected, y, n * sizeof *y);
+            scalar()->add(expected, u, n);
+            table->add(y, u, n);
+            assert_same_numbers(table->isa, "add", n, expected, y, n);
+            guarded_free(g, n * sizeof *g);
+            guarded_free(u, n * sizeof *u);
+            guarded_free(y, n * sizeof *y);
+            free(expected);
+        }
+    }
+}
+
+/* exp, seen through silu: numbers all over the range of f32, and densely where exp is neither 0 nor cut. */
+static void exp_agrees_with_scalar_everywhere(void **state)
+{
+    (void)state;
+    enum { N = 1 << 16 };
+    float *x = new_floats(N), *y = new_floats(N), *one = new_floats(N);
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (int dense = 0; dense < 2; dense++) {
+            for (size_t k = 0; k < N; k++) {
+                uint32_t bits = (uint32_t)(k << 16) + random_bits() % 65536;
+                one[k] = 1;
+                memcpy(&x[k], &bits, sizeof bits);
+                if (dense) x[k] = 90 * random_float();
+            }
+            memcpy(y, x, N * sizeof *x);
+            scalar()->swiglu(x, one, N);
+            table->swiglu(y, one, N);
+            assert_same_numbers(table->isa, "silu", N, x, y, N);
+        }
+    }
+    free(x);
+    free(y);
+    free(one);
+}
+
+static void check_max_sum_exp(const kernels *table, const float *x, size_t n)
+{
+    float max, sum, expected_max, expected_sum;
+    scalar()->max_sum_exp(x, n, &expected_max, &expected_sum);
+    table->max_sum_exp(x, n, &max, &sum);
+    assert_same_numbers(table->isa, "max", n, &expected_max, &max, 1);
+    assert_same_numbers(table->isa, "sum of exp", n, &expected_sum, &sum, 1);
+}
+
+static void max_sum_exp_agrees_with_scalar(void **state)
+{
+    (void)state;
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t n = 1; n != SIZE_MAX; n = next_length(n)) {
+            float *x = odd_floats(n, n % 2 ? FINITE : ANY);
+            check_max_sum_exp(table, x, n);
+            x[0] = NAN; /* counts as the first only */
+            check_max_sum_exp(table, x, n);
+            x[0] = 1;
+            x[n - 1] = NAN;
+            check_max_sum_exp(table, x, n);
+            for (size_t k = 0; k < n; k++) x[k] = -INFINITY;
+            check_max_sum_exp(table, x, n);
+            for (size_t k = 0; k < n; k++) x[k] = random_bits() % 4 ? -1.0f : random_bits() % 2 ? 0.0f : -0.0f;
+            check_max_sum_exp(table, x, n); /* which zero is the largest? the first */
+            guarded_free(x, n * sizeof *x);
+        }
+    }
+}
+
+/* ---- the cache ---- */
+
+/* Keys and values of one head in pages of their own, of any finite numbers, beyond the last position too. */
+typedef struct cache {
+    kv_head head;
+    const uint8_t **pages;
+    size_t n_pages, page_bytes;
+} cache;
+
+static size_t elem_bytes(kv_type type)
+{
+    return type == KV_F16 ? 2 : 4;
+}
+
+static void fill_cache_values(uint8_t *out, kv_type type, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h = (uint16_t)random_bits();
+        if ((h & 0x7c00) == 0x7c00) h ^= 0x4000; /* finite: subnormals, both zeros and the largest among them */
+        float f = random_bits() % 8 ? random_float() : odd_float(FINITE) * 0x1p-64f;
+        if (type == KV_F16) {
+            memcpy(out + i * sizeof h, &h, sizeof h);
+        } else {
+            memcpy(out + i * sizeof f, &f, sizeof f);
+        }
+    }
+}
+
+/* values_last: which of the two ends at the page's last byte. They lie at odd offsets where their types allow. */
+static cache cache_new(kv_type type_k, kv_type type_v, size_t n_pos, size_t n_embd_head, int values_last)
+{
+    size_t n = KV_PAGE_POSITIONS * n_embd_head, k_bytes = n * elem_bytes(type_k), v_bytes = n * elem_bytes(type_v);
+    cache c = {.n_pages = (n_pos + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS, .page_bytes = 4 + k_bytes + v_bytes};
+    c.head = (kv_head){NULL, values_last ? 4 : 4 + v_bytes, values_last ? 4 + k_bytes : 4, type_k, type_v};
+    c.pages = malloc(c.n_pages * sizeof *c.pages);
+    assert_non_null(c.pages);
+    for (size_t p = 0; p < c.n_pages; p++) {
+        uint8_t *page = guarded(c.page_bytes);
+        fill_cache_values(page + c.head.k_offset, type_k, n);
+        fill_cache_values(page + c.head.v_offset, type_v, n);
+        c.pages[p] = page;
+    }
+    c.head.pages = c.pages;
+    return c;
+}
+
+static void cache_free(cache *c)
+{
+    for (size_t p = 0; p < c->n_pages; p++) guarded_free((void *)(uintptr_t)c->pages[p], c->page_bytes);
+    free(c->pages);
+}
+
+typedef struct shape {
+    kv_type type_k, type_v;
+    size_t n_pos, n_embd_head, n_q;
+} shape;
+
+static void check_attention(const kernels *table, shape s, const cache *c, const float *q)
+{
+    size_t n = s.n_q * s.n_embd_head, n_scores = s.n_q * ((s.n_pos + 15) / 16 * 16);
+    float *out = guarded(n * sizeof *out), *expected = new_floats(n), *expected_scores = new_floats(n_scores);
+    float *scores = guarded(n_scores * sizeof *scores), scale = 1.0f / sqrtf((float)s.n_embd_head);
+    scalar()->attention(expected, q, s.n_q, &c->head, s.n_pos, s.n_embd_head, scale, expected_scores);
+    table->attention(out, q, s.n_q, &c->head, s.n_pos, s.n_embd_head, scale, scores);
+    assert_same_numbers(table->isa, "attention, positions", s.n_pos, expected, out, n);
+    guarded_free(out, n * sizeof *out);
+    guarded_free(scores, n_scores * sizeof *scores);
+    free(expected);
+    free(expected_scores);
+}
+
+static void check_attention_shape(const kernels *table, shape s)
+{
+    size_t n = s.n_q * s.n_embd_head;
+    cache c = cache_new(s.type_k, s.type_v, s.n_pos, s.n_embd_head, (int)(s.n_q % 2));
+    float *q = guarded(n * sizeof *q);
+    for (size_t i = 0; i < n; i++) q[i] = random_bits() % 16 ? random_float() * 0.01f : odd_float(FINITE) * 0x1p-80f;
+    check_attention(table, s, &c, q);
+    q[n / 2] = INFINITY; /* one head is not finite, the others are not touched by that */
+    check_attention(table, s, &c, q);
+    q[n / 2] = NAN;
+    check_attention(table, s, &c, q);
+    guarded_free(q, n * sizeof *q);
+    cache_free(&c);
+}
+
+static void attention_agrees_with_scalar(void **state)
+{
+    (void)state;
+    static const size_t positions[] = {1, 2, 15, 16, 17, 31, 33, 48, 63, 64, 65, 100, 128, 193};
+    static const size_t head_sizes[] = {1, 2, 7, 15, 16, 17, 31, 48, 64, 80, 100, 128, 200, 256};
+    enum { N_POSITIONS = sizeof positions / sizeof positions[0], N_HEAD_SIZES = sizeof head_sizes / sizeof head_sizes[0] };
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t p = 0; p < N_POSITIONS; p++) {
+            for (size_t s = 0; s < N_HEAD_SIZES; s++) {
+                size_t n_q = 1 + (p * N_HEAD_SIZES + s) % 17; /* prime to the number of sizes: all pairs come up */
+                check_attention_shape(table, (shape){p % 2, s % 2, positions[p], head_sizes[s], n_q});
+                check_attention_shape(table, (shape){s % 2, p % 2, positions[p], head_sizes[s], 1 + (n_q + 6) % 17});
+            }
+        }
+    }
+}
+
+/* Every number of heads with every remainder of positions and elements. */
+static void attention_of_any_number_of_heads_agrees_with_scalar(void **state)
+{
+    (void)state;
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t n_q = 1; n_q <= 20; n_q++) {
+            check_attention_shape(table, (shape){KV_F16, KV_F16, 64 + 3 * n_q, 64, n_q});
+            check_attention_shape(table, (shape){KV_F32, KV_F32, 64 + 3 * n_q, 72, n_q});
+        }
+    }
+}
+
+static void check_kv_store(const kernels *table, shape s, size_t pos, const float *k, const float *v)
+{
+    cache c = cache_new(s.type_k, s.type_v, 1, s.n_embd_head, (int)(pos % 2));
+    uint8_t *page = (uint8_t *)(uintptr_t)c.pages[0], *expected = malloc(c.page_bytes);
+    assert_non_null(expected);
+    memcpy(expected, page, c.page_bytes);
+    int expected_result = scalar()->kv_store(expected, &c.head, pos, k, v, s.n_embd_head);
+    assert_int_equal(table->kv_store(page, &c.head, pos, k, v, s.n_embd_head), expected_result);
+    assert_memory_equal(page, expected, c.page_bytes);
+    free(expected);
+    cache_free(&c);
+}
+
+static void kv_store_agrees_with_scalar(void **state)
+{
+    (void)state;
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t n = 1; n <= 130; n += n < 70 ? 1 : 15) {
+            float *k = guarded(n * sizeof *k), *v = guarded(n * sizeof *v);
+            for (size_t type = 0; type < 4; type++) {
+                shape s = {type % 2, type / 2, 1, n, 1};
+                for (size_t d = 0; d < n; d++) k[d] = odd_float(FINITE), v[d] = odd_float(FINITE);
+                check_kv_store(table, s, random_bits() % 64, k, v); /* mostly too large for f16 */
+                for (size_t d = 0; d < n; d++) {
+                    if (!(fabsf(k[d]) < 65520)) k[d] = 65519.996f;
+                    if (!(fabsf(v[d]) < 65520)) v[d] = -65519.996f;
+                }
+                check_kv_store(table, s, random_bits() % 64, k, v);
+                const float bad[] = {NAN, INFINITY, -INFINITY, 65520.0f};
+                (n % 2 ? k : v)[random_bits() % n] = bad[random_bits() % 4];
+                check_kv_store(table, s, random_bits() % 64, k, v);
+            }
+            guarded_free(k, n * sizeof *k);
+            guarded_free(v, n * sizeof *v);
+        }
+    }
+}
+
+/* Every f16 lies between its neighbours as rounding to even has it: values at, just below and just above each half-way point. */
+static void kv_store_rounds_every_f16_as_scalar(void **state)
+{
+    (void)state;
+    enum { N = 3 * 256 };
+    float k[N], v[N];
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (uint32_t upper = 0; upper < 0x7b; upper++) { /* below the largest f16s, which have infinity as a neighbour */
+            for (uint32_t lower = 0; lower < 256; lower++) {
+                float halfway =
+                    (quant_f16_to_f32((uint16_t)(upper << 8 | lower)) + quant_f16_to_f32((uint16_t)((upper << 8 | lower) + 1))) / 2;
+                k[3 * lower] = halfway;
+                k[3 * lower + 1] = nextafterf(halfway, 0);
+                k[3 * lower + 2] = nextafterf(halfway, INFINITY);
+            }
+            for (size_t d = 0; d < N; d++) v[d] = -k[d];
+            check_kv_store(table, (shape){KV_F16, KV_F16, 1, N, 1}, upper % 64, k, v);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(quantize_agrees_with_scalar),
+        cmocka_unit_test(quantize_sees_what_is_not_finite_in_every_lane),
+        cmocka_unit_test(rmsnorm_agrees_with_scalar),
+        cmocka_unit_test(rope_agrees_with_scalar),
+        cmocka_unit_test(swiglu_and_add_agree_with_scalar),
+        cmocka_unit_test(exp_agrees_with_scalar_everywhere),
+        cmocka_unit_test(max_sum_exp_agrees_with_scalar),
+        cmocka_unit_test(attention_agrees_with_scalar),
+        cmocka_unit_test(attention_of_any_number_of_heads_agrees_with_scalar),
+        cmocka_unit_test(kv_store_agrees_with_scalar),
+        cmocka_unit_test(kv_store_rounds_every_f16_as_scalar),
+    };
+    return cmocka_run_group_tests_name("kernels: vectors and attention against scalar", tests, NULL, NULL);
+}
