@@ -86,8 +86,12 @@ int main(int argc, char **argv)
     }
     engine *chains[N_CHAINS];
     for (uint32_t i = 0; i < N_CHAINS; i++) {
-        engine_options o = {
-            .model_path = path, .n_local = i + 1, .n_threads = 1, .n_ctx = 512, .worker_program = YLLAMA_BIN_DIR "/yllama-worker"};
+        engine_options o = {.model_path = path,
+                            .n_local = i + 1,
+                            .n_threads = 1,
+                            .n_ctx = 512,
+                            .load = FRAME_LOAD_HEAP,
+                            .worker_program = YLLAMA_BIN_DIR "/yllama-worker"};
         must(engine_open(&chains[i], &o, &err), &err);
         decode(chains[i], 4);
     }
