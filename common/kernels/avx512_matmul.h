@@ -43,7 +43,7 @@ extern const panel_kernels avx512_iq4_xs;                                       
 /* Kernels are one always_inline body, compiled once a format and width. */
 #define AVX512_BODY static inline __attribute__((always_inline))
 
-enum { PREFETCH_BYTES = 1024, LINE_BYTES = 64 };
+enum { PREFETCH_BYTES = 512, LINE_BYTES = 64 };
 
 /* Asks for `n` lines from p + PREFETCH_BYTES on. */
 AVX512_BODY void prefetch_lines(const uint8_t *p, int n)

@@ -318,6 +318,33 @@ static void matmul_in_parts_gives_the_bits_of_the_whole(void **state)
     }
 }
 
+/* Rows of weights that were not asked for are another thread's: their results are not touched. */
+static void matmul_of_some_rows_leaves_the_others_alone(void **state)
+{
+    (void)state;
+    enum { ROWS = 37, N_X = 6 };
+    static const size_t ranges[][2] = {{5, 30}, {9, 11}, {0, 17}, {36, 37}, {20, 20}};
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t t = 0; t < N_TYPES; t++) {
+            problem p = problem_new(all_types[t], ROWS, 256, N_X, FILL_RANDOM);
+            const matrix *layouts[] = {&p.w, &p.tiled};
+            for (size_t c = 0; c < 2 * sizeof ranges / sizeof ranges[0]; c++) {
+                const size_t *range = ranges[c / 2];
+                float *y = marked_floats(N_X * ROWS), *expected = new_floats(N_X * ROWS);
+                memcpy(expected, y, N_X * ROWS * sizeof *y);
+                for (size_t n = 0; n < N_X; n++)
+                    memcpy(expected + n * ROWS + range[0], p.expected + n * ROWS + range[0], (range[1] - range[0]) * sizeof *y);
+                table->matmul(y, ROWS, layouts[c % 2], &p.x, range[0], range[1]);
+                assert_same_bits(table->isa, what_is(layouts[c % 2]), 256, expected, y, N_X * ROWS);
+                free_marked(y, N_X * ROWS);
+                free(expected);
+            }
+            problem_free(&p);
+        }
+    }
+}
+
 /* Against the values that quant_dequantize_row gives, in double: the contract is not only kept but is a product of matrices. */
 static void matmul_is_close_to_the_exact_product(void **state)
 {
@@ -436,6 +463,7 @@ int main(void)
         cmocka_unit_test(matmul_of_many_activation_rows_gives_the_contracts_bits),
         cmocka_unit_test(matmul_of_many_activation_rows_in_parts_gives_the_bits_of_the_whole),
         cmocka_unit_test(matmul_in_parts_gives_the_bits_of_the_whole),
+        cmocka_unit_test(matmul_of_some_rows_leaves_the_others_alone),
         cmocka_unit_test(matmul_is_close_to_the_exact_product),
         cmocka_unit_test(quantize_gives_the_contracts_bits),
         cmocka_unit_test(quantize_of_the_smallest_values_gives_the_contracts_bits),

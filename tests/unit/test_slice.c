@@ -10,6 +10,7 @@
 
 #include "counting_allocator.h"
 #include "slice.h"
+#include "tile.h"
 #include "toy_model.h"
 
 static const hparams small_hp = {.n_vocab = 40,
@@ -329,6 +330,45 @@ static void chunks_come_in_any_order(void **state)
     free_big_head(b);
 }
 
+/* The same into tiles, by two threads: every row is there, no second copy is held, and a bad number is named by its block. */
+static void chunks_are_put_into_tiles(void **state)
+{
+    (void)state;
+    thread_pool *pool;
+    assert_int_equal(thread_pool_new(&pool, 2, NULL), YL_OK);
+    big_head *b = new_big_head();
+    slice_set_tiles(b->s, pool);
+    size_t rest = b->output->n_bytes - 2 * FRAME_CHUNK_BYTES;
+    assert_int_equal(write_chunk(b, 2, rest), YL_OK);
+    assert_int_equal(write_chunk(b, 0, FRAME_CHUNK_BYTES), YL_OK);
+    assert_int_equal(write_chunk(b, 1, FRAME_CHUNK_BYTES), YL_OK);
+    const matrix *w = slice_output(b->s);
+    assert_int_equal(w->layout, MATRIX_TILES);
+    for (uint32_t r = 0; r < w->n_rows; r++) {
+        float row[64];
+        tile_dequantize_row(w->type, w->data, r, row, w->n_cols);
+        assert_memory_equal(row, b->output->data + r * sizeof row, sizeof row);
+    }
+    assert_int_equal(slice_owned_bytes(b->s), 10000 / TILE_ROWS * tile_bytes(w->type, w->n_cols));
+    assert_int_equal(slice_memory_bytes(b->s), slice_owned_bytes(b->s) + 64 * 4);
+    free_big_head(b);
+
+    b = new_big_head();
+    slice_set_tiles(b->s, pool);
+    uint8_t *bad = malloc(FRAME_CHUNK_BYTES);
+    memcpy(bad, b->output->data, FRAME_CHUNK_BYTES);
+    memset(bad + 40000, 0xff, 4); /* a NaN */
+    yl_error err;
+    assert_int_equal(slice_write(b->s, OUTPUT, 0, bad, FRAME_CHUNK_BYTES, NULL), YL_OK);
+    assert_int_equal(write_chunk(b, 1, FRAME_CHUNK_BYTES), YL_OK);
+    assert_int_equal(slice_write(b->s, OUTPUT, 2 * FRAME_CHUNK_BYTES, b->output->data + 2 * FRAME_CHUNK_BYTES, rest, &err),
+                     YL_EFORMAT);
+    assert_non_null(strstr(err.msg, "block 10000 "));
+    free(bad);
+    free_big_head(b);
+    thread_pool_free(pool);
+}
+
 static void chunks_that_do_not_fit_are_refused(void **state)
 {
     (void)state;
@@ -409,6 +449,7 @@ int main(void)
         cmocka_unit_test(vectors_that_are_not_aligned_are_copied),
         cmocka_unit_test(bytes_are_given_once),
         cmocka_unit_test(chunks_come_in_any_order),
+        cmocka_unit_test(chunks_are_put_into_tiles),
         cmocka_unit_test(chunks_that_do_not_fit_are_refused),
         cmocka_unit_test(a_tensor_with_a_bad_number_is_refused_and_can_come_again),
         cmocka_unit_test(failing_memory_leaves_nothing_behind),
