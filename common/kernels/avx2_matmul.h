@@ -155,8 +155,9 @@ AVX2_BODY void store_results(const tile_job *job, const __m256 *acc, int first, 
                                              _mm256_cmpgt_epi32(_mm256_set1_epi32((int)job->row_end), row));
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) {
-            if ((size_t)(first + i) >= job->n_rows) continue;
-            _mm256_maskstore_ps(job->y + (size_t)(first + i) * job->y_stride + h * HALF_ROWS, wanted, acc[h * n + i]);
+            size_t x_row = (size_t)first + (size_t)i;
+            if (x_row >= job->n_rows) continue;
+            _mm256_maskstore_ps(job->y + x_row * job->y_stride + h * HALF_ROWS, wanted, acc[h * n + i]);
         }
     }
 }
