@@ -55,6 +55,7 @@ const char *yl_status_name(yl_status status)
     case YL_EIO: return "EIO";
     case YL_EPEER: return "EPEER";
     case YL_ECANCELED: return "ECANCELED";
+    case YL_EREPLAY: return "EREPLAY";
     }
     return "unknown";
 }

@@ -17,7 +17,8 @@ typedef enum yl_status {
     YL_ENOMEM,       /* no memory */
     YL_EIO,          /* the operating system refused: a file, a socket, a process */
     YL_EPEER,        /* another process failed or broke the protocol */
-    YL_ECANCELED     /* the user or the caller asked to stop */
+    YL_ECANCELED,    /* the user or the caller asked to stop */
+    YL_EREPLAY       /* what a stage held is lost or damaged: assign it anew and feed its sequences again */
 } yl_status;
 
 enum { YL_ERROR_MSG_BYTES = 512 };
