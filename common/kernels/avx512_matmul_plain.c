@@ -1,7 +1,7 @@
 /* avx512_matmul_plain.c: F32, F16, BF16 (N8): one multiplication and one addition a column, in the order of columns.
  *
- * Bound by the additions for panels of 8 (16 multiply-adds a cycle), by memory for panels of 1. (Two tiles at a time, sharing what is
- * broadcast, were slower: F16 35 GMAC/s against 44.) */
+ * Bound by the additions for panels of 8 (16 multiply-adds a cycle), by memory for panels of 1. (Two tiles at a time, sharing what
+ * is broadcast, were slower: F16 35 GMAC/s against 44.) */
 #include "avx512_matmul.h"
 
 /* Column k of 16 rows as f32. */

@@ -131,7 +131,7 @@ typedef struct tile_rows {
     const uint8_t *data; /* the first block of the first row, any alignment */
     size_t stride;       /* bytes from a row to the next */
     size_t n_rows, n_cols;
-    size_t ahead; /* bytes from here to what will be wanted next: that is asked for meanwhile. 0: nothing */
+    const uint8_t *next; /* as many bytes from here on will be wanted later and are asked for meanwhile; NULL: nothing */
 } tile_rows;
 
 /* tile_pack of these columns: the units of a tile that is as wide as they are. */

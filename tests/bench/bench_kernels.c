@@ -21,7 +21,12 @@ static const quant_type all_types[] = {QUANT_Q8_0, QUANT_Q4_0, QUANT_Q4_K, QUANT
                                        QUANT_Q5_1, QUANT_Q2_K, QUANT_Q3_K, QUANT_IQ4_NL, QUANT_IQ4_XS};
 static const char *const all_isas[] = {"avx2", "avx512"};
 enum { N_TYPES = sizeof all_types / sizeof all_types[0], N_ISAS = 2 };
-enum { N_COLS = 4096, MAX_ROWS = 28672, MANY_ROWS = 512, MANY_MAX = 512 }; /* at least 63 MiB of weights for one row: beyond any cache */
+enum {
+    N_COLS = 4096,
+    MAX_ROWS = 28672,
+    MANY_ROWS = 512,
+    MANY_MAX = 512
+}; /* at least 63 MiB of weights for one row: beyond any cache */
 
 static double now(void)
 {
@@ -146,13 +151,13 @@ static void report(const char *isa, quant_type type, matrix_layout layout, uint3
     double gb_s = (double)f->n_bytes / f->one_s / 1e9, read = (double)f->n_bytes / f->read_s / 1e9;
     double gmac_s = (double)many * MANY_ROWS * N_COLS / f->many_s / 1e9, ratio = scalar->many_s / f->many_s;
     double one_ratio = gb_s / ((double)scalar->n_bytes / scalar->one_s / 1e9);
-    printf("%-7s %-7s %-5s  1 row: %6.2f GB/s, %3.0f%% of reading (%5.2f), %6.1f x scalar   %u rows: %6.2f GMAC/s, %6.1f x scalar\n",
-           name, isa, lies, gb_s, 100 * gb_s / read, read, one_ratio, many, gmac_s, ratio);
-    fprintf(
-        stderr,
-        "{\"bench\":\"matmul\",\"type\":\"%s\",\"isa\":\"%s\",\"layout\":\"%s\",\"cols\":%d,\"gb_s_1\":%.3f,\"read_gb_s\":%.3f,"
-        "\"vs_scalar_1\":%.2f,\"rows\":%u,\"gmac_s\":%.3f,\"vs_scalar\":%.2f}\n",
-        name, isa, lies, N_COLS, gb_s, read, one_ratio, many, gmac_s, ratio);
+    printf(
+        "%-7s %-7s %-5s  1 row: %6.2f GB/s, %3.0f%% of reading (%5.2f), %6.1f x scalar   %u rows: %6.2f GMAC/s, %6.1f x scalar\n",
+        name, isa, lies, gb_s, 100 * gb_s / read, read, one_ratio, many, gmac_s, ratio);
+    fprintf(stderr,
+            "{\"bench\":\"matmul\",\"type\":\"%s\",\"isa\":\"%s\",\"layout\":\"%s\",\"cols\":%d,\"gb_s_1\":%.3f,\"read_gb_s\":%.3f,"
+            "\"vs_scalar_1\":%.2f,\"rows\":%u,\"gmac_s\":%.3f,\"vs_scalar\":%.2f}\n",
+            name, isa, lies, N_COLS, gb_s, read, one_ratio, many, gmac_s, ratio);
     fflush(stdout);
 }
 
