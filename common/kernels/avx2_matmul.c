@@ -20,6 +20,7 @@ static const tile_kernels kernels_2 = {
               [QUANT_IQ4_NL] = avx2_iq4_nl,
               [QUANT_IQ4_XS] = avx2_iq4_xs},
     .group_bytes = 128 * 1024, /* half of a second-level cache of 256 KiB, the smallest that goes with AVX2 */
+    .plain_rows = PANEL_ROWS,
     .widen = avx2_widen,
 };
 

@@ -150,13 +150,18 @@ AVX2_BODY void begin_sums(const tile_job *job, __m256 *acc, int first, int n)
 
 AVX2_BODY void store_sums(const tile_job *job, const __m256 *acc, int first, int n)
 {
+    const bool all = job->row_end - job->row_begin == TILE_ROWS; /* a store without a mask is many times as fast */
 #pragma GCC unroll 2
     for (int h = 0; h < N_HALVES; h++) {
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) {
             const size_t x_row = (size_t)first + (size_t)i;
+            float *y = job->y + x_row * job->y_stride + h * HALF_ROWS;
             if (x_row >= job->n_rows) continue;
-            _mm256_maskstore_ps(job->y + x_row * job->y_stride + h * HALF_ROWS, wanted_lanes(job, h), acc[h * n + i]);
+            if (all)
+                _mm256_storeu_ps(y, acc[h * n + i]);
+            else
+                _mm256_maskstore_ps(y, wanted_lanes(job, h), acc[h * n + i]);
         }
     }
 }

@@ -20,6 +20,7 @@ static const tile_kernels kernels_512 = {
               [QUANT_IQ4_NL] = avx512_iq4_nl,
               [QUANT_IQ4_XS] = avx512_iq4_xs},
     .group_bytes = 256 * 1024, /* half of a second-level cache of 512 KiB or more */
+    .plain_rows = 2 * PANEL_ROWS,
     .widen = avx512_widen,
 };
 

@@ -65,18 +65,27 @@ AVX512_BODY __mmask16 wanted_lanes(const tile_job *job)
 
 AVX512_BODY void begin_sums(const tile_job *job, __m512 *acc, int width)
 {
-#pragma GCC unroll 8
+    const __mmask16 lanes = wanted_lanes(job);
+#pragma GCC unroll 16
+    for (int n = 0; n < width; n++) acc[n] = _mm512_setzero_ps();
+    if (!job->continues) return;
+#pragma GCC unroll 16
     for (int n = 0; n < width; n++) {
-        bool is_there = job->continues && (size_t)n < job->n_rows;
-        acc[n] = is_there ? _mm512_maskz_loadu_ps(wanted_lanes(job), job->y + n * job->y_stride) : _mm512_setzero_ps();
+        if ((size_t)n < job->n_rows) acc[n] = _mm512_maskz_loadu_ps(lanes, job->y + n * job->y_stride);
     }
 }
 
 AVX512_BODY void store_sums(const tile_job *job, const __m512 *acc, int width)
 {
-#pragma GCC unroll 8
+    const __mmask16 lanes = wanted_lanes(job);
+    if (lanes == 0xffff && job->n_rows == (size_t)width) { /* a store without a mask is several times as fast */
+#pragma GCC unroll 16
+        for (int n = 0; n < width; n++) _mm512_storeu_ps(job->y + n * job->y_stride, acc[n]);
+        return;
+    }
+#pragma GCC unroll 16
     for (int n = 0; n < width; n++) {
-        if ((size_t)n < job->n_rows) _mm512_mask_storeu_ps(job->y + n * job->y_stride, wanted_lanes(job), acc[n]);
+        if ((size_t)n < job->n_rows) _mm512_mask_storeu_ps(job->y + n * job->y_stride, lanes, acc[n]);
     }
 }
 

@@ -25,14 +25,18 @@ AVX512_BODY __m512 load_bf16(const uint8_t *tile, size_t k)
 
 AVX512_BODY void times_panel(const tile_job *job, int width, size_t col_bytes, load_column *load)
 {
-    const uint8_t *x = job->panel;
-    __m512 acc[8];
+    const int lanes = width < PANEL_ROWS ? width : PANEL_ROWS; /* of each panel: there are two if it is more */
+    const uint8_t *x = job->panel, *x2 = job->panel + job->panel_bytes;
+    __m512 acc[16];
     begin_sums(job, acc, width);
-    for (size_t k = 0; k < job->n_cols; k++, x += width * 4) {
+    for (size_t k = 0; k < job->n_cols; k++, x += lanes * 4, x2 += lanes * 4) {
         if (width == 1) prefetch_lines(job->tile + k * col_bytes, 1);
         __m512 w = load(job->tile, k);
-#pragma GCC unroll 8
-        for (int n = 0; n < width; n++) acc[n] = _mm512_add_ps(acc[n], _mm512_mul_ps(w, broadcast_float(x + n * 4)));
+#pragma GCC unroll 16
+        for (int n = 0; n < width; n++) {
+            __m512 act = broadcast_float(n < PANEL_ROWS ? x + n * 4 : x2 + (n - PANEL_ROWS) * 4);
+            acc[n] = _mm512_add_ps(acc[n], _mm512_mul_ps(w, act));
+        }
     }
     store_sums(job, acc, width);
 }
@@ -43,8 +47,10 @@ AVX512_BODY void times_plain(const tile_job *job, size_t col_bytes, load_column 
         times_panel(job, 1, col_bytes, load);
     else if (job->width == 4)
         times_panel(job, 4, col_bytes, load);
-    else
+    else if (job->width == 8)
         times_panel(job, 8, col_bytes, load);
+    else
+        times_panel(job, 16, col_bytes, load);
 }
 
 void avx512_f32(const tile_job *job)

@@ -16,8 +16,8 @@ static size_t min_size(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* A chunk of plain columns is 16 KiB of f32 and 8 KiB of each panel; one of quantized units has about as many bytes. */
-enum { CHUNK_COLS = 256, CHUNK_BYTES = CHUNK_COLS * TILE_ROWS * 4 };
+/* Of plain formats a chunk is 16 KiB of f32, and 8 KiB of each panel; of quantized ones, units of so many bytes. */
+enum { CHUNK_COLS = 256, CHUNK_BYTES = 16 * 1024 };
 
 /* Where a chunk becomes what kernels read. */
 typedef struct scratch {
@@ -43,17 +43,22 @@ typedef struct chunk {
     const uint8_t *units;
 } chunk;
 
-static void times_panel(const product *p, const chunk *c, size_t x_row)
+/* A chunk times the panel of activation row x_row, or, if the kernel likes it, two. Returns how many rows that are. */
+static size_t times_panel(const product *p, const chunk *c, size_t x_row)
 {
     const activations *x = p->x;
-    const size_t n_rows = min_size(PANEL_ROWS, x->n_rows - x_row), width = panel_width(n_rows);
+    const size_t rest = x->n_rows - x_row, row_bytes = panel_row_bytes(x->n_cols, x->block);
     const size_t unit_cols = tile_unit_cols(p->w->type), first_row = c->t * TILE_ROWS;
+    const bool two = x->block == 0 && rest > PANEL_ROWS && panel_width(min_size(rest - PANEL_ROWS, PANEL_ROWS)) == PANEL_ROWS &&
+                     p->k->plain_rows > PANEL_ROWS;
+    const size_t n_rows = min_size(two ? 2 * PANEL_ROWS : PANEL_ROWS, rest);
+    const size_t one_width = two ? PANEL_ROWS : panel_width(n_rows);
     const tile_job job = {.tile = c->units,
-                          .panel = x->panels + x_row * panel_row_bytes(x->n_cols, x->block) +
-                                   width * panel_row_bytes(c->first * unit_cols, x->block),
+                          .panel = x->panels + x_row * row_bytes + one_width * panel_row_bytes(c->first * unit_cols, x->block),
+                          .panel_bytes = one_width * row_bytes,
                           .n_units = c->n,
                           .n_cols = min_size(c->n * unit_cols, x->n_cols - c->first * unit_cols),
-                          .width = width,
+                          .width = two ? 2 * PANEL_ROWS : one_width,
                           .y = p->y + x_row * p->y_stride + first_row,
                           .y_stride = p->y_stride,
                           .n_rows = n_rows,
@@ -61,9 +66,10 @@ static void times_panel(const product *p, const chunk *c, size_t x_row)
                           .row_end = min_size(p->row_end - first_row, TILE_ROWS),
                           .continues = c->first > 0};
     p->k->times[c->type](&job);
+    return n_rows;
 }
 
-/* Tiles [begin, end). */
+/* Tiles [begin, end); with a plain format, one panel. */
 static void times_whole_tiles(const product *p, size_t begin, size_t end)
 {
     const size_t n_bytes = tile_bytes(p->w->type, p->w->n_cols);
@@ -109,6 +115,23 @@ static void widen_chunk(const product *p, chunk *c, scratch *s)
     c->units = (const uint8_t *)s->wide;
 }
 
+/* Asks for n_bytes from p on, into the second-level cache. */
+static void ask_for(const uint8_t *p, size_t n_bytes)
+{
+    for (size_t i = 0; i < n_bytes; i += TILE_ALIGNMENT) __builtin_prefetch(p + i, 0, 2);
+}
+
+/* A chunk that is ready times all panels. Meanwhile n_bytes from `next` on are asked for, the next chunk. */
+static void times_all_panels(const product *p, const chunk *c, const uint8_t *next, size_t n_bytes)
+{
+    const size_t share = n_bytes * PANEL_ROWS / p->x->n_rows;
+    for (size_t i = 0; i < p->x->n_rows;) {
+        const size_t n = times_panel(p, c, i);
+        ask_for(next + i / PANEL_ROWS * share, n / PANEL_ROWS * share);
+        i += n;
+    }
+}
+
 static void times_tile_in_chunks(const product *p, size_t t, bool widen)
 {
     const matrix *w = p->w;
@@ -116,12 +139,13 @@ static void times_tile_in_chunks(const product *p, size_t t, bool widen)
     scratch s;
     for (size_t first = 0; first < p->n_units; first += n) {
         chunk c = {t, first, min_size(n, p->n_units - first), w->type, NULL};
+        const uint8_t *in_tile = w->data + (t * p->n_units + first) * n_bytes;
         if (w->layout == MATRIX_ROWS)
             pack_chunk(p, &c, &s);
         else
-            c.units = w->data + (t * p->n_units + first) * n_bytes;
+            c.units = in_tile;
         if (widen) widen_chunk(p, &c, &s);
-        for (size_t i = 0; i < p->x->n_rows; i += PANEL_ROWS) times_panel(p, &c, i);
+        times_all_panels(p, &c, in_tile + c.n * n_bytes, w->layout == MATRIX_ROWS ? 0 : c.n * n_bytes);
     }
 }
 
@@ -133,9 +157,9 @@ void tile_matmul(const tile_kernels *k, float *y, size_t y_stride, const matrix 
     const size_t n_bytes = tile_bytes(w->type, w->n_cols);
     const product p = {k, y, y_stride, w, x, row_begin, row_end, n_bytes / tile_unit_bytes(w->type)};
     const size_t begin = row_begin / TILE_ROWS, end = (row_end - 1) / TILE_ROWS + 1;
-    const bool widen = (w->type == QUANT_F16 || w->type == QUANT_BF16) && x->n_rows > PANEL_ROWS;
-    if (w->layout == MATRIX_ROWS || widen) {
-        for (size_t t = begin; t < end; t++) times_tile_in_chunks(&p, t, widen);
+    const bool is_plain_batch = x->block == 0 && x->n_rows > PANEL_ROWS;
+    if (w->layout == MATRIX_ROWS || is_plain_batch) {
+        for (size_t t = begin; t < end; t++) times_tile_in_chunks(&p, t, is_plain_batch && w->type != QUANT_F32);
         return;
     }
     const size_t group = n_bytes < k->group_bytes ? k->group_bytes / n_bytes : 1;
