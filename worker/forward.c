@@ -193,13 +193,13 @@ static bool is_finite(const float *x, size_t n)
     return carry >> 31 == 0;
 }
 
-/* In which forms matrices want their input: a set of these, or-ed. The first three are block sizes, F32's in the place of 0. */
-enum { INPUT_F32 = 1, INPUT_Q8_32 = 32, INPUT_Q8_256 = 256, INPUT_PANELS = 512 };
+/* In which forms matrices want their input: a set of these, or-ed. They are block sizes, F32's in the place of 0. */
+enum { INPUT_F32 = 1, INPUT_Q8_32 = 32, INPUT_Q8_256 = 256 };
 
 static unsigned input_of(const matrix *w)
 {
     unsigned block = quant_traits_of(w->type)->act_block;
-    return (block ? block : INPUT_F32) | (w->layout == MATRIX_TILES ? INPUT_PANELS : 0);
+    return block ? block : INPUT_F32;
 }
 
 /* n rows of x, [n, n_cols], in one of the forms. */
@@ -215,22 +215,20 @@ static activations activations_of(const forward *f, const float *x, size_t n_col
                          .panels = form->panels};
 }
 
-/* Brings rows [begin, end) of n into one of the forms. With panels, begin is a multiple of PANEL_ROWS, end too or n. */
-static void prepare_form(const forward *f, const float *x, size_t n_cols, size_t n, size_t begin, size_t end, unsigned block,
-                         bool panels)
+/* Brings rows [begin, end) of n into one of the forms. begin is a multiple of PANEL_ROWS, end too or n. */
+static void prepare_form(const forward *f, const float *x, size_t n_cols, size_t n, size_t begin, size_t end, unsigned block)
 {
     activations a = activations_of(f, x, n_cols, n, block);
     size_t at = begin * n_cols;
     if (block) f->kernels->quantize(a.q + at, a.d + at / block, x + at, (end - begin) * n_cols, block);
-    if (panels) activations_pack(&a, begin, end);
+    if (f->kernels->wants_tiles) activations_pack(&a, begin, end);
 }
 
 static void prepare_input(const forward *f, const float *x, size_t n_cols, size_t n, size_t begin, size_t end, unsigned forms)
 {
-    bool panels = forms & INPUT_PANELS;
-    if (forms & INPUT_F32) prepare_form(f, x, n_cols, n, begin, end, 0, panels);
-    if (forms & INPUT_Q8_32) prepare_form(f, x, n_cols, n, begin, end, 32, panels);
-    if (forms & INPUT_Q8_256) prepare_form(f, x, n_cols, n, begin, end, 256, panels);
+    if (forms & INPUT_F32) prepare_form(f, x, n_cols, n, begin, end, 0);
+    if (forms & INPUT_Q8_32) prepare_form(f, x, n_cols, n, begin, end, 32);
+    if (forms & INPUT_Q8_256) prepare_form(f, x, n_cols, n, begin, end, 256);
 }
 
 /* Elements [begin, end) of y = w x + bias for n rows. x: [n, n_cols], prepared for w; y: [n, n_rows]; bias: NULL for none. */

@@ -282,147 +282,60 @@ AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int ha
 AVX2_BODY void rows_times_256(const tile_job *job, int width, int first, int n, format_256 f)
 {
     const uint8_t *unit = job->tile, *block = job->panel + first * 4;
+    const int half_begin = (int)job->row_begin / HALF_ROWS, half_end = ((int)job->row_end - 1) / HALF_ROWS + 1;
     __m256 acc[N_HALVES * 4];
-#pragma GCC unroll 8
-    for (int i = 0; i < N_HALVES * n; i++) acc[i] = _mm256_setzero_ps();
+    begin_sums(job, acc, first, n);
     for (size_t u = 0; u < job->n_units; u++, unit += f.unit_bytes, block += width * PANEL_256_BYTES) {
         if (width == 1)
             add_unit(acc, N_HALVES, n, unit, 0, block, width, f);
         else
-            for (int h = job->half_begin; h < job->half_end; h++) add_unit(acc + h * n, 1, n, unit, h, block, width, f);
+            for (int h = half_begin; h < half_end; h++) add_unit(acc + h * n, 1, n, unit, h, block, width, f);
     }
-    store_results(job, acc, first, n);
+    store_sums(job, acc, first, n);
 }
 
-AVX2_BODY void times_256(const tile_job *job, int width, format_256 f)
+AVX2_BODY void times_panel(const tile_job *job, int width, format_256 f)
 {
     const int n = rows_at_a_time(width);
     for (int first = 0; (size_t)first < job->n_rows; first += n) rows_times_256(job, width, first, n, f);
 }
 
-AVX2_BODY void times_q2_K(const tile_job *job, int width)
+AVX2_BODY void times_256(const tile_job *job, format_256 f)
 {
-    times_256(job, width, (format_256){sizeof(tile_q2_K), scales_q2_K, weights_q2_K, nth_of_16, 16, GROUPS_5_BITS, 0, true});
+    if (job->width == 1)
+        times_panel(job, 1, f);
+    else if (job->width == 4)
+        times_panel(job, 4, f);
+    else
+        times_panel(job, 8, f);
 }
 
-AVX2_BODY void times_q3_K(const tile_job *job, int width)
+void avx2_q2_K(const tile_job *job)
 {
-    times_256(job, width, (format_256){sizeof(tile_q3_K), scales_q3_K, weights_q3_K, nth_q3_K, 16, GROUPS_5_BITS, 2, false});
+    times_256(job, (format_256){sizeof(tile_q2_K), scales_q2_K, weights_q2_K, nth_of_16, 16, GROUPS_5_BITS, 0, true});
 }
 
-AVX2_BODY void times_q4_K(const tile_job *job, int width)
+void avx2_q3_K(const tile_job *job)
 {
-    times_256(job, width, (format_256){sizeof(tile_q4_K), scales_q4_K, weights_q4_K, nth_of_32, 8, GROUPS_4_BITS, 0, true});
+    times_256(job, (format_256){sizeof(tile_q3_K), scales_q3_K, weights_q3_K, nth_q3_K, 16, GROUPS_5_BITS, 2, false});
 }
 
-AVX2_BODY void times_q5_K(const tile_job *job, int width)
+void avx2_q4_K(const tile_job *job)
 {
-    times_256(job, width, (format_256){sizeof(tile_q5_K), scales_q5_K, weights_q5_K, nth_of_32, 8, GROUPS_5_BITS, 0, true});
+    times_256(job, (format_256){sizeof(tile_q4_K), scales_q4_K, weights_q4_K, nth_of_32, 8, GROUPS_4_BITS, 0, true});
 }
 
-AVX2_BODY void times_q6_K(const tile_job *job, int width)
+void avx2_q5_K(const tile_job *job)
 {
-    times_256(job, width, (format_256){sizeof(tile_q6_K), scales_q6_K, weights_q6_K, nth_of_16, 16, GROUPS_6_BITS, 5, false});
+    times_256(job, (format_256){sizeof(tile_q5_K), scales_q5_K, weights_q5_K, nth_of_32, 8, GROUPS_5_BITS, 0, true});
 }
 
-AVX2_BODY void times_iq4_xs(const tile_job *job, int width)
+void avx2_q6_K(const tile_job *job)
 {
-    times_256(job, width, (format_256){sizeof(tile_iq4_xs), scales_iq4_xs, weights_iq4_xs, nth_of_32, 8, GROUPS_SIGNED, 0, false});
+    times_256(job, (format_256){sizeof(tile_q6_K), scales_q6_K, weights_q6_K, nth_of_16, 16, GROUPS_6_BITS, 5, false});
 }
 
-static void q2_K_times_1(const tile_job *job)
+void avx2_iq4_xs(const tile_job *job)
 {
-    times_q2_K(job, 1);
+    times_256(job, (format_256){sizeof(tile_iq4_xs), scales_iq4_xs, weights_iq4_xs, nth_of_32, 8, GROUPS_SIGNED, 0, false});
 }
-
-static void q2_K_times_4(const tile_job *job)
-{
-    times_q2_K(job, 4);
-}
-
-static void q2_K_times_8(const tile_job *job)
-{
-    times_q2_K(job, 8);
-}
-
-static void q3_K_times_1(const tile_job *job)
-{
-    times_q3_K(job, 1);
-}
-
-static void q3_K_times_4(const tile_job *job)
-{
-    times_q3_K(job, 4);
-}
-
-static void q3_K_times_8(const tile_job *job)
-{
-    times_q3_K(job, 8);
-}
-
-static void q4_K_times_1(const tile_job *job)
-{
-    times_q4_K(job, 1);
-}
-
-static void q4_K_times_4(const tile_job *job)
-{
-    times_q4_K(job, 4);
-}
-
-static void q4_K_times_8(const tile_job *job)
-{
-    times_q4_K(job, 8);
-}
-
-static void q5_K_times_1(const tile_job *job)
-{
-    times_q5_K(job, 1);
-}
-
-static void q5_K_times_4(const tile_job *job)
-{
-    times_q5_K(job, 4);
-}
-
-static void q5_K_times_8(const tile_job *job)
-{
-    times_q5_K(job, 8);
-}
-
-static void q6_K_times_1(const tile_job *job)
-{
-    times_q6_K(job, 1);
-}
-
-static void q6_K_times_4(const tile_job *job)
-{
-    times_q6_K(job, 4);
-}
-
-static void q6_K_times_8(const tile_job *job)
-{
-    times_q6_K(job, 8);
-}
-
-static void iq4_xs_times_1(const tile_job *job)
-{
-    times_iq4_xs(job, 1);
-}
-
-static void iq4_xs_times_4(const tile_job *job)
-{
-    times_iq4_xs(job, 4);
-}
-
-static void iq4_xs_times_8(const tile_job *job)
-{
-    times_iq4_xs(job, 8);
-}
-
-const panel_kernels avx2_q2_K = {q2_K_times_1, q2_K_times_4, q2_K_times_8};
-const panel_kernels avx2_q3_K = {q3_K_times_1, q3_K_times_4, q3_K_times_8};
-const panel_kernels avx2_q4_K = {q4_K_times_1, q4_K_times_4, q4_K_times_8};
-const panel_kernels avx2_q5_K = {q5_K_times_1, q5_K_times_4, q5_K_times_8};
-const panel_kernels avx2_q6_K = {q6_K_times_1, q6_K_times_4, q6_K_times_8};
-const panel_kernels avx2_iq4_xs = {iq4_xs_times_1, iq4_xs_times_4, iq4_xs_times_8};

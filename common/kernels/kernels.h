@@ -35,7 +35,7 @@ typedef struct activations {
     const float *x;  /* [n_rows, n_cols], always */
     int8_t *q;       /* [n_rows, n_cols], block > 0 */
     float *d;        /* [n_rows, n_cols / block], block > 0 */
-    uint8_t *panels; /* the same once more, as kernels read it beside tiles (panel.h); for weights in tiles */
+    uint8_t *panels; /* the same once more, as kernels read it beside tiles (panel.h); for tables that want tiles */
 } activations;
 
 /* Fills the panels that hold rows [row_begin, row_end) from x, q and d. row_begin: a multiple of PANEL_ROWS; row_end too, or
@@ -57,14 +57,14 @@ typedef struct kv_head {
 
 typedef struct kernels {
     const char *isa;  /* as in --isa: "scalar", ... */
-    bool wants_tiles; /* matmul is much faster on weights in tiles */
+    bool wants_tiles; /* matmul reads panels, and is faster on weights in tiles than in rows */
 
     /* Quantizes n values in blocks of `block` (32 or 256; n a multiple): q [n] int8 in [-127, 127], d [n / block]. A
      * block with a value that is not finite gets a d that is not, so that every result made from it is not. N2. */
     void (*quantize)(int8_t *q, float *d, const float *x, size_t n, size_t block);
 
     /* y[i * y_stride + r] = w row r . x row i, for r in [row_begin, row_end) and every row i of x. w->n_cols == x->n_cols, and x
-     * is in the form of w's type; for weights in tiles its panels are filled. N3 to N8. Bound by the weights' bytes for few rows of
+     * is in the form of w's type, its panels filled if wants_tiles. N3 to N8. Bound by the weights' bytes for few rows of
      * x, by multiply-adds for many. */
     void (*matmul)(float *y, size_t y_stride, const matrix *w, const activations *x, size_t row_begin, size_t row_end);
 

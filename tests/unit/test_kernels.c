@@ -267,6 +267,21 @@ static void matmul_of_many_activation_rows_gives_the_contracts_bits(void **state
     }
 }
 
+/* Rows that are longer than what is packed or converted at a time. */
+static void matmul_of_long_rows_gives_the_contracts_bits(void **state)
+{
+    (void)state;
+    static const size_t x_counts[] = {1, 3, 8, 21};
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t t = 0; t < N_TYPES; t++) {
+            const size_t block = quant_traits_of(all_types[t])->block_elems;
+            for (size_t n = 0; n < 4; n++)
+                check_matmul(table, all_types[t], 21, block == 1 ? 777 : 19 * 256 + block % 256, x_counts[n], FILL_RANDOM);
+        }
+    }
+}
+
 /* The same with weight rows in two parts, whose results lie beside each other. */
 static void matmul_of_many_activation_rows_in_parts_gives_the_bits_of_the_whole(void **state)
 {
@@ -461,6 +476,7 @@ int main(void)
         cmocka_unit_test(matmul_gives_the_contracts_bits),
         cmocka_unit_test(matmul_of_extreme_values_gives_the_contracts_bits),
         cmocka_unit_test(matmul_of_many_activation_rows_gives_the_contracts_bits),
+        cmocka_unit_test(matmul_of_long_rows_gives_the_contracts_bits),
         cmocka_unit_test(matmul_of_many_activation_rows_in_parts_gives_the_bits_of_the_whole),
         cmocka_unit_test(matmul_in_parts_gives_the_bits_of_the_whole),
         cmocka_unit_test(matmul_of_some_rows_leaves_the_others_alone),
