@@ -123,9 +123,10 @@ static uint64_t available_bytes(void)
 static yl_status check_memory(const engine *e, yl_error *err)
 {
     const engine_options *o = &e->o;
-    double weights = 0, row = (double)e->hp.n_head_kv * e->hp.n_embd_head * e->hp.n_layer;
+    double weights = 0, n_heads = (double)e->hp.n_head_kv * e->hp.n_layer;
     for (uint32_t i = 0; i < e->n_stages; i++) weights += (double)e->stages[i].weight_bytes;
-    double kv = row * e->n_ctx * o->n_seq * ((o->type_k == KV_F32 ? 4 : 2) + (o->type_v == KV_F32 ? 4 : 2));
+    uint64_t page = kv_run_bytes(o->type_k, e->hp.n_embd_head) + kv_run_bytes(o->type_v, e->hp.n_embd_head);
+    double kv = n_heads * (double)page / KV_PAGE_POSITIONS * e->n_ctx * o->n_seq;
     bool copied = o->stream_weights || o->load == FRAME_LOAD_HEAP;
     double needed = kv + (copied ? weights : 0), available = (double)available_bytes();
     if (available > 0 && needed > available)
