@@ -40,6 +40,12 @@ static yl_status settle_options(engine *e, yl_error *err)
     }
     uint32_t trained = e->hp.n_ctx_train;
     e->n_ctx = o->n_ctx ? o->n_ctx : trained && trained < ENGINE_DEFAULT_CTX ? trained : ENGINE_DEFAULT_CTX;
+    if (!kv_type_takes(o->type_k, e->hp.n_embd_head) || !kv_type_takes(o->type_v, e->hp.n_embd_head))
+        return yl_fail(
+            err, YL_EUNSUPPORTED,
+            "%s: a KV cache of q8_0 has blocks of 32 elements, and the model's heads have %u, no multiple of that: use f16 "
+            "(-ctk, -ctv)",
+            o->model_path, e->hp.n_embd_head);
     if (e->n_ctx > HPARAMS_MAX_CTX)
         return yl_fail(err, YL_ELIMIT, "a context of %u positions: at most %d", e->n_ctx, HPARAMS_MAX_CTX);
     if (trained && e->n_ctx > trained)

@@ -7,9 +7,9 @@
 
 #include "kernels.h"
 
-/* So many queries keep the widest kernel's registers busy. More in one `attention` gain nothing, so it takes as many rows as have
- * at most so many together, but at least one. */
-enum { ATTENTION_QUERIES = 12 };
+/* So many queries keep a kernel busy with what is in the first cache. More in one `attention` gain nothing, so it takes as many
+ * rows as have at most so many together, but at least one. */
+enum { ATTENTION_QUERIES = 48 };
 
 static inline uint32_t attention_rows(uint32_t n_head)
 {

@@ -25,13 +25,18 @@ VF_INLINE size_t kv_elem_bytes(kv_type type)
     return type == KV_F16 ? sizeof(uint16_t) : type == KV_F32 ? sizeof(float) : sizeof(int8_t);
 }
 
-/* n <= 16 neighbouring values of the cache, q8_0 times their scales. With n a constant 16 the choice is made by the compiler, as
- * that of the type is; q8_0 comes in no other number. */
-VF_INLINE vf kv_load(const uint8_t *in, kv_type type, vf scale, size_t n)
+/* n <= 16 neighbouring values of the cache, f16 or f32. With n a constant 16 the choice is made by the compiler, as that of the
+ * type is. */
+VF_INLINE vf kv_load(const uint8_t *in, kv_type type, size_t n)
 {
-    if (type == KV_Q8_0) return vf_mul(scale, vf_load_i8(in));
     if (n == VF_LANES) return type == KV_F16 ? vf_load_f16(in) : vf_load(in);
     return type == KV_F16 ? vf_load_f16_n(in, n) : vf_load_n(in, n);
+}
+
+/* Asks for what will be read of the next page where this one is read now: only there the processor's own prefetching ends. */
+VF_INLINE void prefetch(const uint8_t *next)
+{
+    __builtin_prefetch(next, 0, 2);
 }
 
 /* Whether x, [n], is finite as values of the cache; from 65520 on, nearest even makes an f16 infinite. */
@@ -154,7 +159,19 @@ static int kv_store(uint8_t *page, const kv_head *head, size_t pos_in_page, cons
     return !finite;
 }
 
-/* ---- attention ---- */
+/* ---- attention: tiles ---- */
+
+/* What a tile computes, for scores and for values alike: sums[query] += c[step][query] * x[step] over n steps, where x is a vector
+ * of 16 numbers of the cache and c a number of the query's: an element of it, or the exponential of a score. */
+typedef struct tile_work {
+    size_t n;
+    const uint8_t *x, *next; /* next: what lies there in the next page, to be asked for beside it; NULL: nothing */
+    size_t x_step, x_pair;   /* bytes to the next step, and to a second vector beside the first */
+    const float *c;
+    size_t c_step, c_query; /* floats to the next step, and to the next query */
+    float *sums;
+    size_t sums_query, sums_pair; /* floats to the next query, and to those of the second vector */
+} tile_work;
 
 /* Tiles of queries: as many as registers hold, then fewer; two times 8 is better than 12 and 4, two times 4 than 6 and 2. */
 enum { SMALLER_TILE = VF_TILE > 8 ? 8 : 4 };
@@ -167,16 +184,79 @@ static size_t tile_queries(size_t n_left)
     return n;
 }
 
-/* How many vectors a tile of n_t queries has. With one, each multiplication takes its broadcast operand from memory where the
- * instruction set can do that; with more, broadcasting is an instruction of its own, which costs more than it saves (measured). A
- * single query needs two chains of additions to hide their latency. */
-VF_INLINE size_t tile_vectors(size_t n_t)
+/* n_t queries, n_v vectors; both are constants, as type is. */
+VF_INLINE void tile(tile_work w, kv_type type, size_t n_t, size_t n_v)
 {
-    return n_t == 1 ? 2 : 1;
+    vf acc[VF_TILE];
+    VF_UNROLL
+    for (size_t i = 0; i < n_t; i++) {
+        VF_UNROLL
+        for (size_t v = 0; v < n_v; v++) acc[i * n_v + v] = vf_load(w.sums + i * w.sums_query + v * w.sums_pair);
+    }
+    for (size_t step = 0; step < w.n; step++, w.x += w.x_step, w.c += w.c_step) {
+        vf x[2];
+        VF_UNROLL
+        for (size_t v = 0; v < n_v; v++) {
+            if (w.next) prefetch(w.next + step * w.x_step + v * w.x_pair);
+            x[v] = kv_load(w.x + v * w.x_pair, type, VF_LANES);
+        }
+        VF_UNROLL
+        for (size_t i = 0; i < n_t; i++) {
+            vf c = vf_set1(w.c[i * w.c_query]);
+            VF_UNROLL
+            for (size_t v = 0; v < n_v; v++) acc[i * n_v + v] = vf_add(acc[i * n_v + v], vf_mul(c, x[v]));
+        }
+    }
+    VF_UNROLL
+    for (size_t i = 0; i < n_t; i++) {
+        VF_UNROLL
+        for (size_t v = 0; v < n_v; v++) vf_store(w.sums + i * w.sums_query + v * w.sums_pair, acc[i * n_v + v]);
+    }
 }
 
-/* What the tiles of one page share: its keys or values, those of the next page, for prefetching (of this one if it is the last),
- * the scores of its queries, and how many positions of it are attended by some query. */
+/* All n_query queries at one vector. With one vector, each multiplication takes its broadcast operand from memory where the
+ * instruction set can do that; with more, broadcasting is an instruction of its own, which costs more than it saves (measured). */
+VF_INLINE void tiles(tile_work w, kv_type type, size_t n_query)
+{
+    for (size_t n_t; n_query > 0; n_query -= n_t) {
+        n_t = tile_queries(n_query);
+        if (n_t == VF_TILE) {
+            tile(w, type, VF_TILE, 1);
+        } else if (n_t == SMALLER_TILE) {
+            tile(w, type, SMALLER_TILE, 1);
+        } else if (n_t == 4) {
+            tile(w, type, 4, 1);
+        } else if (n_t == 2) {
+            tile(w, type, 2, 1);
+        } else {
+            tile(w, type, 1, 1);
+        }
+        w.c += n_t * w.c_query;
+        w.sums += n_t * w.sums_query;
+    }
+}
+
+/* A panel: the vectors of up to 64 steps as f32, in the first cache, made once for many tiles. */
+enum { PANEL_STEPS = 64 };
+
+static void panel_tiles(tile_work w, const float *panel, size_t n_query)
+{
+    w.x = (const uint8_t *)panel;
+    w.x_step = VF_LANES * sizeof *panel;
+    w.next = NULL;
+    tiles(w, KV_F32, n_query);
+}
+
+/* Whether tiles read the cache itself: a panel pays when several of them read the same, and where numbers must be put together. */
+VF_INLINE int is_direct(const attention *a, kv_type type)
+{
+    return type != KV_Q8_0 && a->n_query <= VF_TILE;
+}
+
+/* ---- attention: pages ---- */
+
+/* Keys or values of a page, those of the next one (of this one if it is the last), the scores of its queries, and how many
+ * positions of it are attended by some query. */
 typedef struct page_work {
     const uint8_t *memory, *next;
     float *scores; /* [n_query][64] */
@@ -193,180 +273,179 @@ static page_work page_work_of(const attention *a, size_t p, size_t offset)
                        .n_pos = n_left < KV_PAGE_POSITIONS ? n_left : KV_PAGE_POSITIONS};
 }
 
-/* Asks for what a tile of the next page will read where this one reads now: only there the processor's own prefetching ends. */
-VF_INLINE void prefetch(const uint8_t *next)
-{
-    __builtin_prefetch(next, 0, 2);
-}
-
-/* acc[query][vector] += q[d][query] * k for n neighbouring elements d of n_v blocks of keys. keys, next: of the first block and
- * element; the other blocks' lie block_bytes apart. */
-VF_INLINE void score_elements(vf *acc, const float *q, size_t n_query, size_t n_t, const uint8_t *keys, const uint8_t *next,
-                              size_t block_bytes, kv_type type, const vf *scale, size_t n_v, size_t n)
+/* Scores start at 0. The blocks of 16 keys that are attended; a single query has two at a time, for two chains of additions hide
+ * their latency. */
+VF_INLINE void score_blocks(const attention *a, const page_work *p, kv_type type)
 {
     const size_t row_bytes = KV_BLOCK_POSITIONS * kv_elem_bytes(type);
-    for (size_t d = 0; d < n; d++, keys += row_bytes, next += row_bytes, q += n_query) {
-        vf k[2];
-        VF_UNROLL
-        for (size_t v = 0; v < n_v; v++) {
-            prefetch(next + v * block_bytes);
-            k[v] = kv_load(keys + v * block_bytes, type, scale[v], VF_LANES);
-        }
-        VF_UNROLL
-        for (size_t i = 0; i < n_t; i++) {
-            vf qd = vf_set1(q[i]);
-            VF_UNROLL
-            for (size_t v = 0; v < n_v; v++) acc[i * n_v + v] = vf_add(acc[i * n_v + v], vf_mul(qd, k[v]));
+    size_t block_bytes = a->n_embd_head * row_bytes, n_blocks = (p->n_pos + KV_BLOCK_POSITIONS - 1) / KV_BLOCK_POSITIONS;
+    for (size_t block = 0, n_v; block < n_blocks; block += n_v) {
+        tile_work w = {.n = a->n_embd_head,
+                       .x = p->memory + block * block_bytes,
+                       .next = p->next + block * block_bytes,
+                       .x_step = row_bytes,
+                       .x_pair = block_bytes,
+                       .c = a->q,
+                       .c_step = a->n_query,
+                       .c_query = 1,
+                       .sums = p->scores + block * KV_BLOCK_POSITIONS,
+                       .sums_query = KV_PAGE_POSITIONS,
+                       .sums_pair = KV_BLOCK_POSITIONS};
+        n_v = a->n_query == 1 && block + 1 < n_blocks ? 2 : 1;
+        if (n_v == 2) {
+            tile(w, type, 1, 2);
+        } else {
+            tiles(w, type, a->n_query);
         }
     }
 }
 
-/* Scores of n_t queries from `query` on at the n_v blocks of 16 positions from `block` on. type, n_t and n_v are constants. */
-VF_INLINE void score_tile(const attention *a, const page_work *w, kv_type type, size_t query, size_t n_t, size_t block, size_t n_v)
+/* Elements [d, d + n) of the 16 keys of a block; d is a multiple of 64. */
+static void keys_to_panel(float *panel, const attention *a, const page_work *p, size_t block, size_t d, size_t n)
 {
-    size_t n_embd_head = a->n_embd_head, block_bytes = (size_t)kv_run_bytes(type, n_embd_head) / 4;
-    const uint8_t *keys = w->memory + block * block_bytes, *next = w->next + block * block_bytes;
-    const float *q = a->q + query;
-    vf acc[VF_TILE], scale[2] = {vf_zero(), vf_zero()};
-    VF_UNROLL
-    for (size_t i = 0; i < n_t * n_v; i++) acc[i] = vf_zero();
+    kv_type type = a->kv.type_k;
+    size_t at = (block * a->n_embd_head + d) * KV_BLOCK_POSITIONS * kv_elem_bytes(type),
+           bytes = n * KV_BLOCK_POSITIONS * kv_elem_bytes(type);
     if (type == KV_Q8_0) {
-        const size_t scale_bytes = 2 * KV_BLOCK_POSITIONS;
-        for (size_t d = 0; d < n_embd_head; d += KV_GROUP_ELEMS, q += KV_GROUP_ELEMS * a->n_query) {
-            VF_UNROLL
-            for (size_t v = 0; v < n_v; v++) scale[v] = vf_load_f16(keys + v * block_bytes);
-            score_elements(acc, q, a->n_query, n_t, keys + scale_bytes, next + scale_bytes, block_bytes, type, scale, n_v,
-                           KV_GROUP_ELEMS);
-            keys += KV_KEY_GROUP_BYTES;
-            next += KV_KEY_GROUP_BYTES;
-        }
+        at = (block * a->n_embd_head + d) / KV_GROUP_ELEMS * KV_KEY_GROUP_BYTES;
+        bytes = n / KV_GROUP_ELEMS * KV_KEY_GROUP_BYTES;
+    }
+    const uint8_t *keys = p->memory + at;
+    for (size_t i = 0; i < bytes; i += 64) prefetch(p->next + at + i);
+    if (type == KV_F16) {
+        for (size_t i = 0; i < n * VF_LANES; i += VF_LANES) vf_store(panel + i, vf_load_f16(keys + 2 * i));
+    } else if (type == KV_F32) {
+        memcpy(panel, keys, bytes);
     } else {
-        score_elements(acc, q, a->n_query, n_t, keys, next, block_bytes, type, scale, n_v, n_embd_head);
-    }
-    float *s = w->scores + query * KV_PAGE_POSITIONS + block * KV_BLOCK_POSITIONS;
-    VF_UNROLL
-    for (size_t i = 0; i < n_t; i++) {
-        VF_UNROLL
-        for (size_t v = 0; v < n_v; v++) vf_store(s + i * KV_PAGE_POSITIONS + v * VF_LANES, acc[i * n_v + v]);
-    }
-}
-
-/* A page's scores of n_t queries: all its blocks in which a position is attended. */
-VF_INLINE void score_blocks(const attention *a, const page_work *w, kv_type type, size_t query, size_t n_t)
-{
-    size_t n_blocks = (w->n_pos + KV_BLOCK_POSITIONS - 1) / KV_BLOCK_POSITIONS, block = 0, n_v = tile_vectors(n_t);
-    for (; block + n_v <= n_blocks; block += n_v) score_tile(a, w, type, query, n_t, block, n_v);
-    if (n_v == 2 && block < n_blocks) score_tile(a, w, type, query, n_t, block, 1);
-}
-
-/* Scales of q8_0 at each position of a page, of the group in which element d lies. */
-VF_INLINE void load_value_scales(float scales[KV_PAGE_POSITIONS], const uint8_t *values, size_t d)
-{
-    const uint8_t *in = values + d / KV_GROUP_ELEMS * 2 * KV_PAGE_POSITIONS;
-    for (size_t j = 0; j < KV_PAGE_POSITIONS; j += VF_LANES) vf_store(scales + j, vf_load_f16(in + 2 * j));
-}
-
-/* Adds e_j * v_j over the page's positions to n_v vectors of n_t queries, elements [d, d + 16 n_v). The last vector may be short:
- * then n_v is 1 and n its length; else n is 16. type, n_t, n_v and a full n are constants; q8_0 has no short vectors. */
-VF_INLINE void value_tile(const attention *a, const page_work *w, kv_type type, size_t query, size_t n_t, size_t d, size_t n_v,
-                          size_t n)
-{
-    const size_t vector_bytes = VF_LANES * kv_elem_bytes(type);
-    size_t row_bytes = a->n_embd_head * kv_elem_bytes(type), vector_floats = a->n_query * VF_LANES,
-           at = d * kv_elem_bytes(type) + (type == KV_Q8_0 ? a->n_embd_head / KV_GROUP_ELEMS * 2 * KV_PAGE_POSITIONS : 0);
-    const uint8_t *values = w->memory + at, *next = w->next + at;
-    const float *e = w->scores + query * KV_PAGE_POSITIONS;
-    float *sums = a->values + d * a->n_query + query * VF_LANES, scales[KV_PAGE_POSITIONS];
-    if (type == KV_Q8_0) load_value_scales(scales, w->memory, d); /* two vectors from d on are of one group */
-    vf acc[VF_TILE];
-    VF_UNROLL
-    for (size_t i = 0; i < n_t; i++) {
-        VF_UNROLL
-        for (size_t v = 0; v < n_v; v++) acc[i * n_v + v] = vf_load(sums + i * VF_LANES + v * vector_floats);
-    }
-    for (size_t j = 0; j < w->n_pos; j++, values += row_bytes, next += row_bytes) {
-        vf x[2], scale = type == KV_Q8_0 ? vf_set1(scales[j]) : vf_zero();
-        VF_UNROLL
-        for (size_t v = 0; v < n_v; v++) {
-            if (v * vector_bytes % 64 == 0) prefetch(next + v * vector_bytes);
-            x[v] = kv_load(values + v * vector_bytes, type, scale, n);
-        }
-        VF_UNROLL
-        for (size_t i = 0; i < n_t; i++) {
-            vf ej = vf_set1(e[i * KV_PAGE_POSITIONS + j]);
-            VF_UNROLL
-            for (size_t v = 0; v < n_v; v++) acc[i * n_v + v] = vf_add(acc[i * n_v + v], vf_mul(ej, x[v]));
-        }
-    }
-    VF_UNROLL
-    for (size_t i = 0; i < n_t; i++) {
-        VF_UNROLL
-        for (size_t v = 0; v < n_v; v++) vf_store(sums + i * VF_LANES + v * vector_floats, acc[i * n_v + v]);
-    }
-}
-
-/* Adds a page's values to elements [begin, end) of n_t queries. */
-VF_INLINE void value_vectors(const attention *a, const page_work *w, kv_type type, size_t query, size_t n_t, size_t begin,
-                             size_t end)
-{
-    size_t d = begin, n_v = tile_vectors(n_t);
-    for (; d + n_v * VF_LANES <= end; d += n_v * VF_LANES) value_tile(a, w, type, query, n_t, d, n_v, VF_LANES);
-    if (n_v == 2 && d + VF_LANES <= end) {
-        value_tile(a, w, type, query, n_t, d, 1, VF_LANES);
-        d += VF_LANES;
-    }
-    if (d < end && type != KV_Q8_0) value_tile(a, w, type, query, n_t, d, 1, end - d);
-}
-
-/* A page's scores of all queries. Its keys stay in the first cache from one tile of queries to the next. */
-VF_INLINE void score_page(const attention *a, const page_work *w, kv_type type)
-{
-    for (size_t query = 0, n_t; query < a->n_query; query += n_t) {
-        n_t = tile_queries(a->n_query - query);
-        if (n_t == VF_TILE) {
-            score_blocks(a, w, type, query, VF_TILE);
-        } else if (n_t == SMALLER_TILE) {
-            score_blocks(a, w, type, query, SMALLER_TILE);
-        } else if (n_t == 4) {
-            score_blocks(a, w, type, query, 4);
-        } else if (n_t == 2) {
-            score_blocks(a, w, type, query, 2);
-        } else {
-            score_blocks(a, w, type, query, 1);
+        for (size_t i = 0; i < n; i += KV_GROUP_ELEMS, keys += KV_KEY_GROUP_BYTES, panel += KV_GROUP_ELEMS * VF_LANES) {
+            vf scale = vf_load_f16(keys);
+            const uint8_t *q = keys + 2 * KV_BLOCK_POSITIONS;
+            for (size_t k = 0; k < KV_GROUP_ELEMS * VF_LANES; k += VF_LANES) vf_store(panel + k, vf_mul(scale, vf_load_i8(q + k)));
         }
     }
 }
 
-/* Adds a page's values to elements [begin, end) of all queries. */
-VF_INLINE void value_page(const attention *a, const page_work *w, kv_type type, size_t begin, size_t end)
+static void score_panels(const attention *a, const page_work *p)
 {
-    for (size_t query = 0, n_t; query < a->n_query; query += n_t) {
-        n_t = tile_queries(a->n_query - query);
-        if (n_t == VF_TILE) {
-            value_vectors(a, w, type, query, VF_TILE, begin, end);
-        } else if (n_t == SMALLER_TILE) {
-            value_vectors(a, w, type, query, SMALLER_TILE, begin, end);
-        } else if (n_t == 4) {
-            value_vectors(a, w, type, query, 4, begin, end);
-        } else if (n_t == 2) {
-            value_vectors(a, w, type, query, 2, begin, end);
-        } else {
-            value_vectors(a, w, type, query, 1, begin, end);
+    float panel[PANEL_STEPS * VF_LANES];
+    for (size_t block = 0; block * KV_BLOCK_POSITIONS < p->n_pos; block++) {
+        for (size_t d = 0; d < a->n_embd_head; d += PANEL_STEPS) {
+            size_t n = a->n_embd_head - d < PANEL_STEPS ? a->n_embd_head - d : PANEL_STEPS;
+            keys_to_panel(panel, a, p, block, d, n);
+            tile_work w = {.n = n,
+                           .c = a->q + d * a->n_query,
+                           .c_step = a->n_query,
+                           .c_query = 1,
+                           .sums = p->scores + block * KV_BLOCK_POSITIONS,
+                           .sums_query = KV_PAGE_POSITIONS};
+            panel_tiles(w, panel, a->n_query);
         }
     }
 }
 
 static void attention_scores(const attention *a, size_t page_begin, size_t page_end)
 {
-    for (size_t p = page_begin; p < page_end; p++) {
-        page_work w = page_work_of(a, p, a->kv.k_offset);
-        switch (a->kv.type_k) {
-        case KV_F16: score_page(a, &w, KV_F16); break;
-        case KV_F32: score_page(a, &w, KV_F32); break;
-        case KV_Q8_0: score_page(a, &w, KV_Q8_0); break;
+    size_t page_floats = a->n_query * KV_PAGE_POSITIONS;
+    memset(a->scores + page_begin * page_floats, 0, (page_end - page_begin) * page_floats * sizeof *a->scores);
+    for (size_t i = page_begin; i < page_end; i++) {
+        page_work p = page_work_of(a, i, a->kv.k_offset);
+        if (!is_direct(a, a->kv.type_k)) {
+            score_panels(a, &p);
+        } else if (a->kv.type_k == KV_F16) {
+            score_blocks(a, &p, KV_F16);
+        } else {
+            score_blocks(a, &p, KV_F32);
         }
     }
 }
+
+/* What a page's values add to elements [d, ...) of the sums. */
+static tile_work value_work(const attention *a, const page_work *p, size_t d)
+{
+    return (tile_work){.n = p->n_pos,
+                       .c = p->scores,
+                       .c_step = 1,
+                       .c_query = KV_PAGE_POSITIONS,
+                       .sums = a->values + d * a->n_query,
+                       .sums_query = VF_LANES,
+                       .sums_pair = a->n_query * VF_LANES};
+}
+
+/* Elements [begin, end), whole vectors; a single query has two at a time, as with keys. */
+VF_INLINE void value_vectors(const attention *a, const page_work *p, kv_type type, size_t begin, size_t end)
+{
+    for (size_t d = begin, n_v; d < end; d += n_v * VF_LANES) {
+        tile_work w = value_work(a, p, d);
+        w.x = p->memory + d * kv_elem_bytes(type);
+        w.next = p->next + d * kv_elem_bytes(type);
+        w.x_step = a->n_embd_head * kv_elem_bytes(type);
+        w.x_pair = VF_LANES * kv_elem_bytes(type);
+        n_v = a->n_query == 1 && d + VF_LANES < end ? 2 : 1;
+        if (n_v == 2) {
+            tile(w, type, 1, 2);
+        } else {
+            tiles(w, type, a->n_query);
+        }
+    }
+}
+
+/* n <= 16 elements from d on of the page's attended values, +0 behind them. */
+static void values_to_panel(float *panel, const attention *a, const page_work *p, size_t d, size_t n)
+{
+    kv_type type = a->kv.type_v;
+    size_t n_scale_bytes = type == KV_Q8_0 ? a->n_embd_head / KV_GROUP_ELEMS * 2 * KV_PAGE_POSITIONS : 0;
+    size_t at = n_scale_bytes + d * kv_elem_bytes(type), row_bytes = a->n_embd_head * kv_elem_bytes(type);
+    const uint8_t *values = p->memory + at, *scales = p->memory + d / KV_GROUP_ELEMS * 2 * KV_PAGE_POSITIONS;
+    for (size_t j = 0; j < p->n_pos; j++, values += row_bytes, at += row_bytes, panel += VF_LANES) {
+        prefetch(p->next + at);
+        if (type == KV_Q8_0) {
+            uint16_t scale;
+            memcpy(&scale, scales + 2 * j, sizeof scale);
+            vf_store(panel, vf_mul(vf_set1(quant_f16_to_f32(scale)), vf_load_i8(values)));
+        } else {
+            vf_store(panel, kv_load(values, type, n));
+        }
+    }
+}
+
+static void value_panels(const attention *a, const page_work *p, size_t begin, size_t end)
+{
+    float panel[PANEL_STEPS * VF_LANES];
+    for (size_t d = begin; d < end; d += VF_LANES) {
+        values_to_panel(panel, a, p, d, end - d < VF_LANES ? end - d : VF_LANES);
+        panel_tiles(value_work(a, p, d), panel, a->n_query);
+    }
+}
+
+/* Elements [begin, end) of a query's result, from its sums of values. */
+static void divide_by_sum(const attention *a, size_t query, size_t begin, size_t end)
+{
+    float *out = a->out + query / a->n_head * a->out_stride + query % a->n_head * a->n_embd_head;
+    vf sum = vf_set1(a->sums[query]);
+    for (size_t d = begin; d < end; d += VF_LANES) {
+        vf x = vf_div(vf_load(a->values + d * a->n_query + query * VF_LANES), sum);
+        vf_store_n(out + d, x, end - d < VF_LANES ? end - d : VF_LANES);
+    }
+}
+
+static void attention_values(const attention *a, size_t d_begin, size_t d_end)
+{
+    size_t n_vectors = (d_end - d_begin + VF_LANES - 1) / VF_LANES, n_pages = attention_n_pages(a);
+    size_t d_whole = is_direct(a, a->kv.type_v) ? d_end - d_end % VF_LANES : d_begin; /* a short vector is not for tiles */
+    memset(a->values + d_begin * a->n_query, 0, n_vectors * VF_LANES * a->n_query * sizeof *a->values);
+    for (size_t i = 0; i < n_pages; i++) {
+        page_work p = page_work_of(a, i, a->kv.v_offset);
+        if (a->kv.type_v == KV_F16) {
+            value_vectors(a, &p, KV_F16, d_begin, d_whole);
+        } else {
+            value_vectors(a, &p, KV_F32, d_begin, d_whole);
+        }
+        value_panels(a, &p, d_whole, d_end);
+    }
+    for (size_t query = 0; query < a->n_query; query++) divide_by_sum(a, query, d_begin, d_end);
+}
+
+/* ---- attention: softmax ---- */
 
 /* 16 scores of a query, from position j on. */
 VF_INLINE float *scores_at(const attention *a, size_t query, size_t j)
@@ -410,32 +489,6 @@ static void softmax_query(const attention *a, size_t query, size_t n)
 static void attention_softmax(const attention *a, size_t begin, size_t end)
 {
     for (size_t query = begin; query < end; query++) softmax_query(a, query, a->n_pos + query / a->n_head);
-}
-
-/* Elements [begin, end) of a query's result, from its sums of values. */
-static void divide_by_sum(const attention *a, size_t query, size_t begin, size_t end)
-{
-    float *out = a->out + query / a->n_head * a->out_stride + query % a->n_head * a->n_embd_head;
-    vf sum = vf_set1(a->sums[query]);
-    for (size_t d = begin; d < end; d += VF_LANES) {
-        vf x = vf_div(vf_load(a->values + d * a->n_query + query * VF_LANES), sum);
-        vf_store_n(out + d, x, end - d < VF_LANES ? end - d : VF_LANES);
-    }
-}
-
-static void attention_values(const attention *a, size_t d_begin, size_t d_end)
-{
-    size_t n_vectors = (d_end - d_begin + VF_LANES - 1) / VF_LANES, n_pages = attention_n_pages(a);
-    memset(a->values + d_begin * a->n_query, 0, n_vectors * VF_LANES * a->n_query * sizeof *a->values);
-    for (size_t p = 0; p < n_pages; p++) {
-        page_work w = page_work_of(a, p, a->kv.v_offset);
-        switch (a->kv.type_v) {
-        case KV_F16: value_page(a, &w, KV_F16, d_begin, d_end); break;
-        case KV_F32: value_page(a, &w, KV_F32, d_begin, d_end); break;
-        case KV_Q8_0: value_page(a, &w, KV_Q8_0, d_begin, d_end); break;
-        }
-    }
-    for (size_t query = 0; query < a->n_query; query++) divide_by_sum(a, query, d_begin, d_end);
 }
 
 #endif

@@ -161,6 +161,18 @@ static void run_prefill_f16(const kernels *k, rig *r)
 {
     attend(k, r, 4, 3, KV_F16);
 }
+static void run_prefill_f16_6(const kernels *k, rig *r)
+{
+    attend(k, r, 4, 6, KV_F16);
+}
+static void run_prefill_f16_12(const kernels *k, rig *r)
+{
+    attend(k, r, 4, 12, KV_F16);
+}
+static void run_prefill_f16_24(const kernels *k, rig *r)
+{
+    attend(k, r, 4, 24, KV_F16);
+}
 
 static void run_prefill_f32(const kernels *k, rig *r)
 {
@@ -196,6 +208,9 @@ static const struct bench_case {
     {"attention, 4 heads, f32", run_attention_f32, 0, 4, 4, 1},
     {"attention, 4 heads, q8_0", run_attention_q8_0, 0, 1.0625, 4, 1},
     {"attention, 3 x 4, f16", run_prefill_f16, 0, 2, 12, 1},
+    {"attention, 6 x 4, f16", run_prefill_f16_6, 0, 2, 24, 1},
+    {"attention, 12 x 4, f16", run_prefill_f16_12, 0, 2, 48, 1},
+    {"attention, 24 x 4, f16", run_prefill_f16_24, 0, 2, 96, 1},
     {"attention, 3 x 4, f32", run_prefill_f32, 0, 4, 12, 1},
     {"attention, 3 x 4, q8_0", run_prefill_q8_0, 0, 1.0625, 12, 1},
 };
@@ -207,8 +222,8 @@ static rig rig_new(size_t n_pos)
     r.x = must(malloc(N_VOCAB * sizeof *r.x));
     r.y = must(malloc(N_VOCAB * sizeof *r.y));
     r.z = must(malloc(N_VOCAB * sizeof *r.z));
-    r.out = must(malloc(N_HEAD * HEAD * sizeof *r.out));
-    r.scores = must(aligned_alloc(64, (size_t)attention_scratch_floats(ATTENTION_QUERIES, n_pos, HEAD) * sizeof *r.scores));
+    r.out = must(malloc(96 * HEAD * sizeof *r.out));
+    r.scores = must(aligned_alloc(64, (size_t)attention_scratch_floats(96, n_pos, HEAD) * sizeof *r.scores));
     r.q = must(malloc(N_VOCAB));
     r.cache = must(aligned_alloc(4096, r.n_pages * page_bytes));
     r.pages = must(malloc(r.n_pages * sizeof *r.pages));
