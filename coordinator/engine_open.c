@@ -40,6 +40,12 @@ static yl_status settle_options(engine *e, yl_error *err)
     }
     uint32_t trained = e->hp.n_ctx_train;
     e->n_ctx = o->n_ctx ? o->n_ctx : trained && trained < ENGINE_DEFAULT_CTX ? trained : ENGINE_DEFAULT_CTX;
+    if (!kv_type_takes(o->type_k, e->hp.n_embd_head) || !kv_type_takes(o->type_v, e->hp.n_embd_head))
+        return yl_fail(
+            err, YL_EUNSUPPORTED,
+            "%s: a KV cache of q8_0 has blocks of 32 elements, and the model's heads have %u, no multiple of that: use f16 "
+            "(-ctk, -ctv)",
+            o->model_path, e->hp.n_embd_head);
     if (e->n_ctx > HPARAMS_MAX_CTX)
         return yl_fail(err, YL_ELIMIT, "a context of %u positions: at most %d", e->n_ctx, HPARAMS_MAX_CTX);
     if (trained && e->n_ctx > trained)
@@ -124,9 +130,10 @@ static uint64_t available_bytes(void)
 static yl_status check_memory(const engine *e, yl_error *err)
 {
     const engine_options *o = &e->o;
-    double weights = 0, row = (double)e->hp.n_head_kv * e->hp.n_embd_head * e->hp.n_layer;
+    double weights = 0, n_heads = (double)e->hp.n_head_kv * e->hp.n_layer;
     for (uint32_t i = 0; i < e->n_stages; i++) weights += (double)e->stages[i].weight_bytes;
-    double kv = row * e->n_ctx * o->n_seq * ((o->type_k == KV_F32 ? 4 : 2) + (o->type_v == KV_F32 ? 4 : 2));
+    uint64_t page = kv_run_bytes(o->type_k, e->hp.n_embd_head) + kv_run_bytes(o->type_v, e->hp.n_embd_head);
+    double kv = n_heads * (double)page / KV_PAGE_POSITIONS * e->n_ctx * o->n_seq;
     bool copied = o->stream_weights || o->load == FRAME_LOAD_HEAP;
     double needed = kv + (copied ? weights : 0), available = (double)available_bytes();
     if (available > 0 && needed > available)

@@ -160,8 +160,7 @@ static yl_status set(options *o, const option_spec *spec, const char *name, cons
         *(float *)field = (float)v;
         return YL_OK;
     case OPTION_KV_TYPE:
-        if (strcmp(text, "f16") != 0 && strcmp(text, "f32") != 0) return bad_value(name, text, "f16 or f32", err);
-        *(kv_type *)field = strcmp(text, "f16") == 0 ? KV_F16 : KV_F32;
+        if (!kv_type_parse(text, field)) return bad_value(name, text, "f16, f32 or q8_0", err);
         return YL_OK;
     }
     return YL_OK;

@@ -7,7 +7,7 @@
  * - Rows: norm, RoPE, quantizing and packing. Small; a lone row is done by the caller, since waking threads would cost more.
  * - Weight rows: the matmuls, where the time goes. What follows element by element (bias, SwiGLU, residual) is done in the same
  *   piece, while it is in the cache. So a decode step wakes the threads five times a layer.
- * - Heads x rows: attention. Heads are the outer loop: later rows see more positions, so pieces of rows would take unequally long.
+ * - KV heads and rows: attention (forward_attention.c).
  *
  * Non-finite numbers. No kernel hides one: a NaN or an infinity in a row makes what is computed from the row NaN or infinite too,
  * and the residual stream keeps it. So two looks find everything: kv_store's, before others could read a key or value, and one at
@@ -20,57 +20,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "forward_internal.h"
 #include "panel.h"
-#include "rope.h"
 #include "tile.h"
 
 /* Weight rows are cut at multiples of this: kernels work on so many at once, and so many floats are a cache line. */
 enum { WEIGHT_ROWS_GRAIN = 16 };
-
-/* Rows in one of the forms in which matmuls take them (activations in kernels.h). */
-typedef struct input_form {
-    int8_t *q;       /* [rows, n_cols]; NULL: f32 */
-    float *d;        /* [rows, n_cols / block] */
-    uint8_t *panels; /* panel_set_bytes(rows, n_cols, block) */
-} input_form;
-
-struct forward {
-    const slice *slice;
-    const hparams *hp;
-    kv_cache *cache;
-    const kernels *kernels;
-    thread_pool *pool;
-    const allocator *alloc;
-    rope *rope;       /* NULL for a slice without layers */
-    size_t n_bytes;   /* of this struct and the scratch behind it */
-    size_t n_q, n_kv; /* elements of a row's queries, and of its keys or values: heads * n_embd_head */
-    size_t n_scores;  /* floats that one thread's attention needs */
-    float attn_scale; /* 1 / sqrt(n_embd_head) */
-    uint32_t n_ctx;
-
-    /* Scratch for one tile. */
-    float *normed;                 /* [rows, n_embd] */
-    float *q, *k, *v;              /* [rows, n_q], [rows, n_kv], [rows, n_kv] */
-    float *attn;                   /* [rows, n_q] */
-    float *gate, *up;              /* [rows, n_ff] */
-    float *delta;                  /* [rows, n_embd], what is added to the residual stream */
-    input_form f32, q8_32, q8_256; /* what the next matmul takes: as it is, in blocks of 32, of 256 */
-    float *scores;                 /* [n_threads, n_scores] */
-    uint8_t *spoiled;              /* [rows], 1 where a key or value was not finite */
-    float *angles;                 /* [n_ctx, n_rot], filled as positions are met, and kept */
-    uint8_t *has_angles;           /* [n_ctx] */
-};
-
-/* One tile on its way through one layer: what the threads are handed. */
-typedef struct tile {
-    forward *f;
-    const layer_weights *w;
-    uint32_t layer; /* absolute */
-    uint32_t n;
-    float *x; /* [n, n_embd], the residual stream */
-    const forward_row *rows;
-    int32_t *faults;
-} tile;
 
 /* Hands out pieces of one block, each aligned to 64. Without a block it only counts. */
 typedef struct cutter {
@@ -106,8 +61,8 @@ static void lay_out(forward *f, cutter *c, const hparams *hp, uint32_t n_ctx, ui
     const uint64_t rows = FORWARD_TILE_ROWS;
     const uint64_t n_q = (uint64_t)hp->n_head * hp->n_embd_head, n_kv = (uint64_t)hp->n_head_kv * hp->n_embd_head;
     const uint64_t n_input = larger(hp->n_embd, larger(n_q, hp->n_ff)); /* the longest row that is multiplied */
-    const uint64_t n_positions = ((uint64_t)n_ctx + KV_BLOCK_POSITIONS - 1) / KV_BLOCK_POSITIONS * KV_BLOCK_POSITIONS;
-    const uint64_t n_scores = hp->n_head / hp->n_head_kv * n_positions;
+    const uint32_t n_group = hp->n_head / hp->n_head_kv;                /* query heads that share a KV head */
+    const uint64_t n_scores = attention_scratch_floats((uint64_t)n_group * attention_rows(n_group), n_ctx, hp->n_embd_head);
     f->n_ctx = n_ctx;
     f->n_q = (size_t)n_q;
     f->n_kv = (size_t)n_kv;
@@ -306,23 +261,6 @@ static void step_rope_and_store(void *arg, size_t begin, size_t end, uint32_t th
     }
 }
 
-static void step_attention(void *arg, size_t begin, size_t end, uint32_t thread)
-{
-    const tile *t = arg;
-    const forward *f = t->f;
-    const hparams *hp = f->hp;
-    uint32_t layer = t->layer - slice_range_of(f->slice)->layer_begin;
-    size_t n_group = hp->n_head / hp->n_head_kv; /* query heads that share a KV head */
-    for (size_t job = begin; job < end; job++) {
-        size_t head = job / t->n, i = job % t->n;
-        const forward_row *row = &t->rows[i];
-        kv_head kv = kv_cache_head(f->cache, row->seq, layer, (uint32_t)head);
-        size_t at = i * f->n_q + head * n_group * hp->n_embd_head;
-        f->kernels->attention(f->attn + at, f->q + at, n_group, &kv, (size_t)row->pos + 1, hp->n_embd_head, f->attn_scale,
-                              f->scores + thread * f->n_scores);
-    }
-}
-
 static void step_attn_input(void *arg, size_t begin, size_t end, uint32_t thread)
 {
     const tile *t = arg;
@@ -420,11 +358,6 @@ static void over_weight_rows(tile *t, size_t n, thread_pool_fn *step)
     thread_pool_run(t->f->pool, n, WEIGHT_ROWS_GRAIN, step, t);
 }
 
-static void over_heads_and_rows(tile *t, thread_pool_fn *step)
-{
-    thread_pool_run(t->f->pool, (size_t)t->f->hp->n_head_kv * t->n, 1, step, t);
-}
-
 /* Computes the angles of positions that were not met before. Not a step: rows of different sequences may share a position. */
 static void fill_angles(const tile *t)
 {
@@ -447,7 +380,7 @@ static void run_tile(tile *t)
     over_panels(t, step_attn_norm);
     over_weight_rows(t, f->n_q + 2 * f->n_kv, step_qkv);
     over_rows(t, step_rope_and_store);
-    over_heads_and_rows(t, step_attention);
+    forward_attention(t);
     over_panels(t, step_attn_input);
     over_weight_rows(t, hp->n_embd, step_attn_output);
 

@@ -59,6 +59,13 @@ VF_INLINE vf vf_load_f16_n(const void *p, size_t n)
     return vf_load_f16(h);
 }
 
+VF_INLINE vf vf_load_i8(const void *p)
+{
+    __m128i q = _mm_loadu_si128(p);
+    __m256i lo = _mm256_cvtepi8_epi32(q), hi = _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(q, q));
+    return (vf){_mm256_cvtepi32_ps(lo), _mm256_cvtepi32_ps(hi)};
+}
+
 VF_INLINE void vf_store(void *p, vf x)
 {
     _mm256_storeu_ps(p, x.lo);

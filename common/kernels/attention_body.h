@@ -1,0 +1,494 @@
+/* attention_body.h: the KV cache and attention, written once over the vocabulary of simd_f32.h; included as ops_body.h is.
+ *
+ * Attention is where the time goes: every key and value of a context is read once a layer and row. The idea of both halves is the
+ * same tile: n_t queries times n_v vectors, all of it accumulators in registers, so that what is loaded (and widened from f16 or
+ * int8) serves n_t queries: heads that share it, and in a prompt rows that follow each other. With keys lanes are positions, and a
+ * vector a block of 16 of them; with values lanes are elements of the head. No lane meets another, so each score and each element
+ * of the result is one accumulator in the contract's order. A row's positions end before those of the rows behind it: what is
+ * computed there of its scores is not looked at, and exponentials of +0 there change no sum (N9). Bound by multiplications and
+ * additions, apart because they may not be fused: 2 * n_embd_head of each a query and position. */
+#ifndef YL_KERNELS_ATTENTION_BODY_H
+#define YL_KERNELS_ATTENTION_BODY_H
+
+#include <math.h> /* INFINITY */
+
+#include "attention.h"
+#include "ops_body.h"
+
+_Static_assert((int)VF_LANES == (int)KV_BLOCK_POSITIONS, "a vector is a block of keys");
+_Static_assert(VF_TILE == 4 || VF_TILE == 6 || VF_TILE == 12, "tiles that the choices of attention know");
+
+/* ---- the KV cache (kv_page.h has the layouts) ---- */
+
+VF_INLINE size_t kv_elem_bytes(kv_type type)
+{
+    return type == KV_F16 ? sizeof(uint16_t) : type == KV_F32 ? sizeof(float) : sizeof(int8_t);
+}
+
+/* n <= 16 neighbouring values of the cache, f16 or f32. With n a constant 16 the choice is made by the compiler, as that of the
+ * type is. */
+VF_INLINE vf kv_load(const uint8_t *in, kv_type type, size_t n)
+{
+    if (n == VF_LANES) return type == KV_F16 ? vf_load_f16(in) : vf_load(in);
+    return type == KV_F16 ? vf_load_f16_n(in, n) : vf_load_n(in, n);
+}
+
+/* Asks for what will be read of the next page where this one is read now: only there the processor's own prefetching ends. */
+VF_INLINE void prefetch(const uint8_t *next)
+{
+    __builtin_prefetch(next, 0, 2);
+}
+
+/* Whether x, [n], is finite as values of the cache; from 65520 on, nearest even makes an f16 infinite. */
+static int plain_is_finite(const float *x, kv_type type, size_t n)
+{
+    float limit = type == KV_F16 ? 65520.0f : INFINITY;
+    size_t whole = n - n % VF_LANES;
+    int finite = vf_all_less(vf_abs(vf_load_n(x + whole, n % VF_LANES)), limit);
+    for (size_t i = 0; i < whole; i += VF_LANES) finite &= vf_all_less(vf_abs(vf_load(x + i)), limit);
+    return finite;
+}
+
+/* The same of q8_0, where the scales are f16. */
+static int groups_are_finite(const float *x, size_t n)
+{
+    int finite = 1;
+    for (size_t i = 0; i < n; i += KV_GROUP_ELEMS) {
+        vf m = vf_max_magnitude(vf_max_magnitude(vf_zero(), vf_load(x + i)), vf_load(x + i + VF_LANES));
+        finite &= vf_top_magnitude(m) / 127.0f < 65520.0f;
+    }
+    return finite;
+}
+
+static int kv_is_finite(const float *x, kv_type type, size_t n)
+{
+    return type == KV_Q8_0 ? groups_are_finite(x, n) : plain_is_finite(x, type, n);
+}
+
+/* 16 values in the cache's type, f16 or f32. */
+VF_INLINE void kv_convert(uint8_t out[VF_LANES * sizeof(float)], kv_type type, vf x)
+{
+    if (type == KV_F16) {
+        vf_store_f16(out, x);
+    } else {
+        vf_store(out, x);
+    }
+}
+
+/* The key of one position, f16 or f32: a lane of a block of 16, each element 16 elements behind the one before. key: the first. */
+VF_INLINE void store_plain_key(uint8_t *key, kv_type type, const float *k, size_t n_embd_head, int finite)
+{
+    size_t elem_bytes = kv_elem_bytes(type);
+    for (size_t d = 0; d < n_embd_head; d += VF_LANES) {
+        size_t n = n_embd_head - d < VF_LANES ? n_embd_head - d : VF_LANES;
+        uint8_t values[VF_LANES * sizeof(float)];
+        kv_convert(values, type, finite ? vf_load_n(k + d, n) : vf_zero());
+        for (size_t i = 0; i < n; i++, key += KV_BLOCK_POSITIONS * elem_bytes) memcpy(key, values + i * elem_bytes, elem_bytes);
+    }
+}
+
+static void store_plain_value(uint8_t *value, kv_type type, const float *v, size_t n_embd_head, int finite)
+{
+    for (size_t d = 0; d < n_embd_head; d += VF_LANES) {
+        size_t n = n_embd_head - d < VF_LANES ? n_embd_head - d : VF_LANES;
+        uint8_t values[VF_LANES * sizeof(float)];
+        kv_convert(values, type, finite ? vf_load_n(v + d, n) : vf_zero());
+        memcpy(value + d * kv_elem_bytes(type), values, n * kv_elem_bytes(type));
+    }
+}
+
+/* A group of 32 elements in q8_0; its scale goes to d. */
+static void quantize_group(uint8_t *d, int8_t q[KV_GROUP_ELEMS], const float *x, int finite)
+{
+    uint16_t scale = 0;
+    if (finite) {
+        scale = quant_f32_to_f16(quantize_block(q, x, KV_GROUP_ELEMS));
+    } else {
+        memset(q, 0, KV_GROUP_ELEMS);
+    }
+    memcpy(d, &scale, sizeof scale);
+}
+
+/* block: its first group, of n_embd_head / 32. */
+static void store_key_groups(uint8_t *block, size_t lane, const float *k, size_t n_embd_head, int finite)
+{
+    for (size_t d = 0; d < n_embd_head; d += KV_GROUP_ELEMS, block += KV_KEY_GROUP_BYTES) {
+        int8_t q[KV_GROUP_ELEMS];
+        quantize_group(block + 2 * lane, q, k + d, finite);
+        uint8_t *key = block + 2 * KV_BLOCK_POSITIONS + lane;
+        for (size_t i = 0; i < KV_GROUP_ELEMS; i++) key[i * KV_BLOCK_POSITIONS] = (uint8_t)q[i];
+    }
+}
+
+/* values: the page's. */
+static void store_value_groups(uint8_t *values, size_t pos_in_page, const float *v, size_t n_embd_head, int finite)
+{
+    uint8_t *d = values + 2 * pos_in_page, *q = values + n_embd_head / KV_GROUP_ELEMS * 2 * KV_PAGE_POSITIONS;
+    q += pos_in_page * n_embd_head;
+    for (size_t i = 0; i < n_embd_head; i += KV_GROUP_ELEMS, d += 2 * KV_PAGE_POSITIONS)
+        quantize_group(d, (int8_t *)q + i, v + i, finite);
+}
+
+static void store_key(uint8_t *keys, kv_type type, size_t pos_in_page, const float *k, size_t n_embd_head, int finite)
+{
+    size_t block = pos_in_page / KV_BLOCK_POSITIONS, lane = pos_in_page % KV_BLOCK_POSITIONS;
+    uint8_t *key = keys + (block * n_embd_head * KV_BLOCK_POSITIONS + lane) * kv_elem_bytes(type);
+    switch (type) {
+    case KV_F16: store_plain_key(key, KV_F16, k, n_embd_head, finite); return;
+    case KV_F32: store_plain_key(key, KV_F32, k, n_embd_head, finite); return;
+    case KV_Q8_0:
+        store_key_groups(keys + block * (n_embd_head / KV_GROUP_ELEMS) * KV_KEY_GROUP_BYTES, lane, k, n_embd_head, finite);
+        return;
+    }
+}
+
+static void store_value(uint8_t *values, kv_type type, size_t pos_in_page, const float *v, size_t n_embd_head, int finite)
+{
+    if (type == KV_Q8_0) {
+        store_value_groups(values, pos_in_page, v, n_embd_head, finite);
+    } else {
+        store_plain_value(values + pos_in_page * n_embd_head * kv_elem_bytes(type), type, v, n_embd_head, finite);
+    }
+}
+
+static int kv_store(uint8_t *page, const kv_head *head, size_t pos_in_page, const float *k, const float *v, size_t n_embd_head)
+{
+    int finite = kv_is_finite(k, head->type_k, n_embd_head) && kv_is_finite(v, head->type_v, n_embd_head);
+    store_key(page + head->k_offset, head->type_k, pos_in_page, k, n_embd_head, finite);
+    store_value(page + head->v_offset, head->type_v, pos_in_page, v, n_embd_head, finite);
+    return !finite;
+}
+
+/* ---- attention: tiles ---- */
+
+/* What a tile computes, for scores and for values alike: sums[query] += c[step][query] * x[step] over n steps, where x is a vector
+ * of 16 numbers of the cache and c a number of the query's: an element of it, or the exponential of a score. */
+typedef struct tile_work {
+    size_t n;
+    const uint8_t *x, *next; /* next: what lies there in the next page, to be asked for beside it; NULL: nothing */
+    size_t x_step, x_pair;   /* bytes to the next step, and to a second vector beside the first */
+    const float *c;
+    size_t c_step, c_query; /* floats to the next step, and to the next query */
+    float *sums;
+    size_t sums_query, sums_pair; /* floats to the next query, and to those of the second vector */
+} tile_work;
+
+/* Tiles of queries: as many as registers hold, then fewer; two times 8 is better than 12 and 4, two times 4 than 6 and 2. */
+enum { SMALLER_TILE = VF_TILE > 8 ? 8 : 4 };
+
+static size_t tile_queries(size_t n_left)
+{
+    if (n_left >= VF_TILE && n_left != 2 * SMALLER_TILE) return VF_TILE;
+    size_t n = SMALLER_TILE;
+    while (n > n_left) n /= 2;
+    return n;
+}
+
+/* n_t queries, n_v vectors; both are constants, as type is. */
+VF_INLINE void tile(tile_work w, kv_type type, size_t n_t, size_t n_v)
+{
+    vf acc[VF_TILE];
+    VF_UNROLL
+    for (size_t i = 0; i < n_t; i++) {
+        VF_UNROLL
+        for (size_t v = 0; v < n_v; v++) acc[i * n_v + v] = vf_load(w.sums + i * w.sums_query + v * w.sums_pair);
+    }
+    for (size_t step = 0; step < w.n; step++, w.x += w.x_step, w.c += w.c_step) {
+        vf x[2];
+        VF_UNROLL
+        for (size_t v = 0; v < n_v; v++) {
+            if (w.next) prefetch(w.next + step * w.x_step + v * w.x_pair);
+            x[v] = kv_load(w.x + v * w.x_pair, type, VF_LANES);
+        }
+        VF_UNROLL
+        for (size_t i = 0; i < n_t; i++) {
+            vf c = vf_set1(w.c[i * w.c_query]);
+            VF_UNROLL
+            for (size_t v = 0; v < n_v; v++) acc[i * n_v + v] = vf_add(acc[i * n_v + v], vf_mul(c, x[v]));
+        }
+    }
+    VF_UNROLL
+    for (size_t i = 0; i < n_t; i++) {
+        VF_UNROLL
+        for (size_t v = 0; v < n_v; v++) vf_store(w.sums + i * w.sums_query + v * w.sums_pair, acc[i * n_v + v]);
+    }
+}
+
+/* All n_query queries at one vector. With one vector, each multiplication takes its broadcast operand from memory where the
+ * instruction set can do that; with more, broadcasting is an instruction of its own, which costs more than it saves (measured). */
+VF_INLINE void tiles(tile_work w, kv_type type, size_t n_query)
+{
+    for (size_t n_t; n_query > 0; n_query -= n_t) {
+        n_t = tile_queries(n_query);
+        if (n_t == VF_TILE) {
+            tile(w, type, VF_TILE, 1);
+        } else if (n_t == SMALLER_TILE) {
+            tile(w, type, SMALLER_TILE, 1);
+        } else if (n_t == 4) {
+            tile(w, type, 4, 1);
+        } else if (n_t == 2) {
+            tile(w, type, 2, 1);
+        } else {
+            tile(w, type, 1, 1);
+        }
+        w.c += n_t * w.c_query;
+        w.sums += n_t * w.sums_query;
+    }
+}
+
+/* A panel: the vectors of up to 64 steps as f32, in the first cache, made once for many tiles. */
+enum { PANEL_STEPS = 64 };
+
+static void panel_tiles(tile_work w, const float *panel, size_t n_query)
+{
+    w.x = (const uint8_t *)panel;
+    w.x_step = VF_LANES * sizeof *panel;
+    w.next = NULL;
+    tiles(w, KV_F32, n_query);
+}
+
+/* Whether tiles read the cache itself: a panel pays when several of them read the same, and where numbers must be put together. */
+VF_INLINE int is_direct(const attention *a, kv_type type)
+{
+    return type != KV_Q8_0 && a->n_query <= VF_TILE;
+}
+
+/* ---- attention: pages ---- */
+
+/* Keys or values of a page, those of the next one (of this one if it is the last), the scores of its queries, and how many
+ * positions of it are attended by some query. */
+typedef struct page_work {
+    const uint8_t *memory, *next;
+    float *scores; /* [n_query][64] */
+    size_t n_pos;
+} page_work;
+
+static page_work page_work_of(const attention *a, size_t p, size_t offset)
+{
+    size_t n_left = attention_last_n_pos(a) - p * KV_PAGE_POSITIONS;
+    const uint8_t *memory = a->kv.pages[p] + offset;
+    return (page_work){.memory = memory,
+                       .next = n_left > KV_PAGE_POSITIONS ? a->kv.pages[p + 1] + offset : memory,
+                       .scores = a->scores + p * a->n_query * KV_PAGE_POSITIONS,
+                       .n_pos = n_left < KV_PAGE_POSITIONS ? n_left : KV_PAGE_POSITIONS};
+}
+
+/* Scores start at 0. The blocks of 16 keys that are attended; a single query has two at a time, for two chains of additions hide
+ * their latency. */
+VF_INLINE void score_blocks(const attention *a, const page_work *p, kv_type type)
+{
+    const size_t row_bytes = KV_BLOCK_POSITIONS * kv_elem_bytes(type);
+    size_t block_bytes = a->n_embd_head * row_bytes, n_blocks = (p->n_pos + KV_BLOCK_POSITIONS - 1) / KV_BLOCK_POSITIONS;
+    for (size_t block = 0, n_v; block < n_blocks; block += n_v) {
+        tile_work w = {.n = a->n_embd_head,
+                       .x = p->memory + block * block_bytes,
+                       .next = p->next + block * block_bytes,
+                       .x_step = row_bytes,
+                       .x_pair = block_bytes,
+                       .c = a->q,
+                       .c_step = a->n_query,
+                       .c_query = 1,
+                       .sums = p->scores + block * KV_BLOCK_POSITIONS,
+                       .sums_query = KV_PAGE_POSITIONS,
+                       .sums_pair = KV_BLOCK_POSITIONS};
+        n_v = a->n_query == 1 && block + 1 < n_blocks ? 2 : 1;
+        if (n_v == 2) {
+            tile(w, type, 1, 2);
+        } else {
+            tiles(w, type, a->n_query);
+        }
+    }
+}
+
+/* Elements [d, d + n) of the 16 keys of a block; d is a multiple of 64. */
+static void keys_to_panel(float *panel, const attention *a, const page_work *p, size_t block, size_t d, size_t n)
+{
+    kv_type type = a->kv.type_k;
+    size_t at = (block * a->n_embd_head + d) * KV_BLOCK_POSITIONS * kv_elem_bytes(type),
+           bytes = n * KV_BLOCK_POSITIONS * kv_elem_bytes(type);
+    if (type == KV_Q8_0) {
+        at = (block * a->n_embd_head + d) / KV_GROUP_ELEMS * KV_KEY_GROUP_BYTES;
+        bytes = n / KV_GROUP_ELEMS * KV_KEY_GROUP_BYTES;
+    }
+    const uint8_t *keys = p->memory + at;
+    for (size_t i = 0; i < bytes; i += 64) prefetch(p->next + at + i);
+    if (type == KV_F16) {
+        for (size_t i = 0; i < n * VF_LANES; i += VF_LANES) vf_store(panel + i, vf_load_f16(keys + 2 * i));
+    } else if (type == KV_F32) {
+        memcpy(panel, keys, bytes);
+    } else {
+        for (size_t i = 0; i < n; i += KV_GROUP_ELEMS, keys += KV_KEY_GROUP_BYTES, panel += KV_GROUP_ELEMS * VF_LANES) {
+            vf scale = vf_load_f16(keys);
+            const uint8_t *q = keys + 2 * KV_BLOCK_POSITIONS;
+            for (size_t k = 0; k < KV_GROUP_ELEMS * VF_LANES; k += VF_LANES) vf_store(panel + k, vf_mul(scale, vf_load_i8(q + k)));
+        }
+    }
+}
+
+static void score_panels(const attention *a, const page_work *p)
+{
+    float panel[PANEL_STEPS * VF_LANES];
+    for (size_t block = 0; block * KV_BLOCK_POSITIONS < p->n_pos; block++) {
+        for (size_t d = 0; d < a->n_embd_head; d += PANEL_STEPS) {
+            size_t n = a->n_embd_head - d < PANEL_STEPS ? a->n_embd_head - d : PANEL_STEPS;
+            keys_to_panel(panel, a, p, block, d, n);
+            tile_work w = {.n = n,
+                           .c = a->q + d * a->n_query,
+                           .c_step = a->n_query,
+                           .c_query = 1,
+                           .sums = p->scores + block * KV_BLOCK_POSITIONS,
+                           .sums_query = KV_PAGE_POSITIONS};
+            panel_tiles(w, panel, a->n_query);
+        }
+    }
+}
+
+static void attention_scores(const attention *a, size_t page_begin, size_t page_end)
+{
+    size_t page_floats = a->n_query * KV_PAGE_POSITIONS;
+    memset(a->scores + page_begin * page_floats, 0, (page_end - page_begin) * page_floats * sizeof *a->scores);
+    for (size_t i = page_begin; i < page_end; i++) {
+        page_work p = page_work_of(a, i, a->kv.k_offset);
+        if (!is_direct(a, a->kv.type_k)) {
+            score_panels(a, &p);
+        } else if (a->kv.type_k == KV_F16) {
+            score_blocks(a, &p, KV_F16);
+        } else {
+            score_blocks(a, &p, KV_F32);
+        }
+    }
+}
+
+/* What a page's values add to elements [d, ...) of the sums. */
+static tile_work value_work(const attention *a, const page_work *p, size_t d)
+{
+    return (tile_work){.n = p->n_pos,
+                       .c = p->scores,
+                       .c_step = 1,
+                       .c_query = KV_PAGE_POSITIONS,
+                       .sums = a->values + d * a->n_query,
+                       .sums_query = VF_LANES,
+                       .sums_pair = a->n_query * VF_LANES};
+}
+
+/* Elements [begin, end), whole vectors; a single query has two at a time, as with keys. */
+VF_INLINE void value_vectors(const attention *a, const page_work *p, kv_type type, size_t begin, size_t end)
+{
+    for (size_t d = begin, n_v; d < end; d += n_v * VF_LANES) {
+        tile_work w = value_work(a, p, d);
+        w.x = p->memory + d * kv_elem_bytes(type);
+        w.next = p->next + d * kv_elem_bytes(type);
+        w.x_step = a->n_embd_head * kv_elem_bytes(type);
+        w.x_pair = VF_LANES * kv_elem_bytes(type);
+        n_v = a->n_query == 1 && d + VF_LANES < end ? 2 : 1;
+        if (n_v == 2) {
+            tile(w, type, 1, 2);
+        } else {
+            tiles(w, type, a->n_query);
+        }
+    }
+}
+
+/* n <= 16 elements from d on of the page's attended values, +0 behind them. */
+static void values_to_panel(float *panel, const attention *a, const page_work *p, size_t d, size_t n)
+{
+    kv_type type = a->kv.type_v;
+    size_t n_scale_bytes = type == KV_Q8_0 ? a->n_embd_head / KV_GROUP_ELEMS * 2 * KV_PAGE_POSITIONS : 0;
+    size_t at = n_scale_bytes + d * kv_elem_bytes(type), row_bytes = a->n_embd_head * kv_elem_bytes(type);
+    const uint8_t *values = p->memory + at, *scales = p->memory + d / KV_GROUP_ELEMS * 2 * KV_PAGE_POSITIONS;
+    for (size_t j = 0; j < p->n_pos; j++, values += row_bytes, at += row_bytes, panel += VF_LANES) {
+        prefetch(p->next + at);
+        if (type == KV_Q8_0) {
+            uint16_t scale;
+            memcpy(&scale, scales + 2 * j, sizeof scale);
+            vf_store(panel, vf_mul(vf_set1(quant_f16_to_f32(scale)), vf_load_i8(values)));
+        } else {
+            vf_store(panel, kv_load(values, type, n));
+        }
+    }
+}
+
+static void value_panels(const attention *a, const page_work *p, size_t begin, size_t end)
+{
+    float panel[PANEL_STEPS * VF_LANES];
+    for (size_t d = begin; d < end; d += VF_LANES) {
+        values_to_panel(panel, a, p, d, end - d < VF_LANES ? end - d : VF_LANES);
+        panel_tiles(value_work(a, p, d), panel, a->n_query);
+    }
+}
+
+/* Elements [begin, end) of a query's result, from its sums of values. */
+static void divide_by_sum(const attention *a, size_t query, size_t begin, size_t end)
+{
+    float *out = a->out + query / a->n_head * a->out_stride + query % a->n_head * a->n_embd_head;
+    vf sum = vf_set1(a->sums[query]);
+    for (size_t d = begin; d < end; d += VF_LANES) {
+        vf x = vf_div(vf_load(a->values + d * a->n_query + query * VF_LANES), sum);
+        vf_store_n(out + d, x, end - d < VF_LANES ? end - d : VF_LANES);
+    }
+}
+
+static void attention_values(const attention *a, size_t d_begin, size_t d_end)
+{
+    size_t n_vectors = (d_end - d_begin + VF_LANES - 1) / VF_LANES, n_pages = attention_n_pages(a);
+    size_t d_whole = is_direct(a, a->kv.type_v) ? d_end - d_end % VF_LANES : d_begin; /* a short vector is not for tiles */
+    memset(a->values + d_begin * a->n_query, 0, n_vectors * VF_LANES * a->n_query * sizeof *a->values);
+    for (size_t i = 0; i < n_pages; i++) {
+        page_work p = page_work_of(a, i, a->kv.v_offset);
+        if (a->kv.type_v == KV_F16) {
+            value_vectors(a, &p, KV_F16, d_begin, d_whole);
+        } else {
+            value_vectors(a, &p, KV_F32, d_begin, d_whole);
+        }
+        value_panels(a, &p, d_whole, d_end);
+    }
+    for (size_t query = 0; query < a->n_query; query++) divide_by_sum(a, query, d_begin, d_end);
+}
+
+/* ---- attention: softmax ---- */
+
+/* 16 scores of a query, from position j on. */
+VF_INLINE float *scores_at(const attention *a, size_t query, size_t j)
+{
+    return a->scores + (j / KV_PAGE_POSITIONS * a->n_query + query) * KV_PAGE_POSITIONS + j % KV_PAGE_POSITIONS;
+}
+
+/* The largest score of the n positions that a query attends; NaN if one is NaN or +infinity, which would disappear in exp. Those
+ * behind them in the last vector become copies of the first. */
+static float top_score(const attention *a, size_t query, size_t n)
+{
+    float first = *scores_at(a, query, 0);
+    for (size_t j = n; j % VF_LANES; j++) *scores_at(a, query, j) = first;
+    vf max = vf_set1(first);
+    int good = 1;
+    for (size_t j = 0; j < n; j += VF_LANES) {
+        vf x = vf_load(scores_at(a, query, j));
+        good &= vf_all_less(x, INFINITY);
+        max = vf_max(x, max);
+    }
+    return good ? max_lanes(max) : __builtin_nanf("");
+}
+
+/* exp(s_j - max), +0 behind the n positions that the query attends, and the sum by N10. */
+static void softmax_query(const attention *a, size_t query, size_t n)
+{
+    size_t n_slots = attention_n_pages(a) * KV_PAGE_POSITIONS, j = 0;
+    float top = top_score(a, query, n);
+    vf max = vf_set1(top), sum = vf_zero(), bad = vf_set1(top - top); /* +0, or NaN */
+    for (; j < n; j += VF_LANES) {
+        float *s = scores_at(a, query, j);
+        vf e = vf_add(exp_lanes(vf_sub(vf_load(s), max)), bad);
+        if (n - j < VF_LANES) e = vf_first_n(e, n - j);
+        sum = vf_add(sum, e);
+        vf_store(s, e);
+    }
+    for (; j < n_slots; j += VF_LANES) vf_store(scores_at(a, query, j), vf_zero());
+    a->sums[query] = sum_lanes(sum);
+}
+
+static void attention_softmax(const attention *a, size_t begin, size_t end)
+{
+    for (size_t query = begin; query < end; query++) softmax_query(a, query, a->n_pos + query / a->n_head);
+}
+
+#endif
