@@ -1,16 +1,16 @@
 /* thread_pool.c: a share of the loop for each thread, and whoever is done takes from the others'.
  *
- * A loop is cut into units of whole grains, and the units into one share a thread: neighbours, so that each thread reads a stream of
- * weights of its own, the same in every loop over the same matrix. What is left of a share is one 64-bit word, [begin, end) and the
- * loop's number, on a cache line of its own. A thread takes a block from the front of its share; when that is empty, from the end
- * of the fullest other. A block is a quarter of what is left: few takings while there is much to do, single units at the end, so
- * that all finish together whatever their speeds.
+ * A loop is cut into units of whole grains, and the units into one share a thread: neighbours, so that each thread reads a stream
+ * of weights of its own, the same in every loop over the same matrix. What is left of a share is one 64-bit word, [begin, end) and
+ * the loop's number, on a cache line of its own. A thread takes a block from the front of its share; when that is empty, from the
+ * end of the fullest other. A block is a quarter of what is left: few takings while there is much to do, single units at the end,
+ * so that all finish together whatever their speeds.
  *
  * Nobody is waited for who holds no block. A helper whose core is taken by another program finds, when it comes at last, that
  * others have emptied its share, and waits on. That this late helper harms no later loop rests on three rules:
- * - Only the caller of thread_pool_run makes a word non-empty, by a store; all others shrink it, by compare-and-swap. The word holds
- *   the loop's number, so a swap prepared for one loop never succeeds on the word of another (numbers come again after 2^32 loops,
- *   and the helper would have to sleep between a load and the swap behind it for all of them).
+ * - Only the caller of thread_pool_run makes a word non-empty, by a store; all others shrink it, by compare-and-swap. The word
+ * holds the loop's number, so a swap prepared for one loop never succeeds on the word of another (numbers come again after 2^32
+ * loops, and the helper would have to sleep between a load and the swap behind it for all of them).
  * - The loop (fn, arg, limits) is read by those only who hold a block. The swap that took it synchronizes with the store of the
  *   word, before which the loop was written.
  * - The units of a block count as unfinished until its holder has subtracted them, and the caller returns, and may write another
@@ -40,12 +40,12 @@
 #endif
 
 enum {
-    SPIN_NS = 20000,         /* before a waiter yields, in teams that fit the machine */
-    SPIN_CROWDED_NS = 1000,  /* in larger ones */
-    LOOKS_A_CLOCK = 16,      /* looks between two looks at the clock */
-    N_YIELDS = 3,            /* before it sleeps */
-    TURN_NS = 1000000,       /* a helper that has worked so long lets others on its core */
-    MAX_UNITS = UINT16_MAX,  /* of a loop: what the halves of a share's word hold */
+    SPIN_NS = 20000,        /* before a waiter yields, in teams that fit the machine */
+    SPIN_CROWDED_NS = 1000, /* in larger ones */
+    LOOKS_A_CLOCK = 16,     /* looks between two looks at the clock */
+    N_YIELDS = 3,           /* before it sleeps */
+    TURN_NS = 1000000,      /* a helper that has worked so long lets others on its core */
+    MAX_UNITS = UINT16_MAX, /* of a loop: what the halves of a share's word hold */
     BLOCKS_OF_WHAT_IS_LEFT = 4
 };
 
@@ -270,7 +270,8 @@ static void set_loop(thread_pool *p, size_t n, size_t grain, thread_pool_fn *fn,
     atomic_store_explicit(&p->unfinished, p->n_units, memory_order_relaxed);
 }
 
-/* Shares are as even as can be: the first n_units mod n_shares of them have one unit more. Helpers without one are not disturbed. */
+/* Shares are as even as can be: the first n_units mod n_shares of them have one unit more. Helpers without one are not disturbed.
+ */
 static void give_shares(thread_pool *p)
 {
     uint32_t n_shares = p->n_units < p->n_threads ? p->n_units : p->n_threads;

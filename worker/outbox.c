@@ -43,8 +43,8 @@ bool outbox_pop(outbox *o, outbox_entry *out)
     outbox_entry taken = *oldest;
     oldest->bytes = out->bytes;
     *out = taken;
-    o->first = (o->first + 1) % o->capacity;
     o->n--;
+    o->first = o->n ? (o->first + 1) % o->capacity : 0; /* few places are used, so few need memory */
     return true;
 }
 
