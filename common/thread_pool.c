@@ -1,16 +1,16 @@
 /* thread_pool.c: a share of the loop for each thread, and whoever is done takes from the others'.
  *
  * A loop is cut into units of whole grains, and the units into one share a thread: neighbours, so that each thread reads a stream
- * of weights of its own, the same in every loop over the same matrix. What is left of a share is one 64-bit word, [begin, end) and
- * the loop's number, on a cache line of its own. A thread takes a block from the front of its share; when that is empty, from the
- * end of the fullest other. A block is a quarter of what is left: few takings while there is much to do, single units at the end,
- * so that all finish together whatever their speeds.
+ * of weights of its own, the same in every loop over the same matrix. What is left of a share is one 64-bit word, [begin, end), on
+ * a cache line of its own. A thread takes a block from the front of its share; when that is empty, from the end of the fullest
+ * other. A block is a quarter of what is left: few takings while there is much to do, single units at the end, so that all finish
+ * together whatever their speeds.
  *
  * Nobody is waited for who holds no block. A helper whose core is taken by another program finds, when it comes at last, that
  * others have emptied its share, and waits on. That this late helper harms no later loop rests on three rules:
- * - Only the caller of thread_pool_run makes a word non-empty, by a store; all others shrink it, by compare-and-swap. The word
- * holds the loop's number, so a swap prepared for one loop never succeeds on the word of another (numbers come again after 2^32
- * loops, and the helper would have to sleep between a load and the swap behind it for all of them).
+ * - Only the caller of thread_pool_run makes a word non-empty, by a store; all others shrink it, by compare-and-swap. So a swap
+ * that succeeds takes units of the loop that stands now, even if it was prepared for an earlier one whose word looked the same: a
+ *   block is what the word says, and nothing that was read before the swap is used after it.
  * - The loop (fn, arg, limits) is read by those only who hold a block. The swap that took it synchronizes with the store of the
  *   word, before which the loop was written.
  * - The units of a block count as unfinished until its holder has subtracted them, and the caller returns, and may write another
@@ -45,8 +45,8 @@ enum {
     LOOKS_A_CLOCK = 16,     /* looks between two looks at the clock */
     N_YIELDS = 3,           /* before it sleeps */
     TURN_NS = 1000000,      /* a helper that has worked so long lets others on its core */
-    MAX_UNITS = UINT16_MAX, /* of a loop: what the halves of a share's word hold */
-    BLOCKS_OF_WHAT_IS_LEFT = 4
+    MAX_UNITS = INT32_MAX,  /* of a loop: the halves of a share's word hold more */
+    BLOCKS_A_SHARE = 4      /* of what is left of it, at any time */
 };
 
 /* Where one thread waits. */
@@ -57,7 +57,7 @@ typedef struct bed {
 } bed;
 
 typedef struct member {
-    _Alignas(64) _Atomic uint64_t left; /* of its share: loop number << 32 | begin << 16 | end, in units */
+    _Alignas(64) _Atomic uint64_t left; /* of its share: begin << 32 | end, in units */
     bed bed;                            /* where it waits: for a share or the end; member 0, the caller: for the others */
     thread_pool *pool;
     uint32_t thread;
@@ -74,7 +74,6 @@ struct thread_pool {
     void *arg;
     size_t n, unit; /* elements */
     uint32_t n_units;
-    uint32_t number;
 
     _Alignas(64) atomic_uint unfinished; /* units */
     member members[];                    /* [n_threads]; the first is whoever calls */
@@ -122,12 +121,17 @@ static void spin_pause(void)
 #endif
 }
 
+/* Units in a share's word. */
+static uint32_t n_left(uint64_t left)
+{
+    return (uint32_t)left - (uint32_t)(left >> 32);
+}
+
 typedef bool condition_fn(const member *m);
 
 static bool has_share(const member *m)
 {
-    uint64_t left = atomic_load(&m->left);
-    return (left >> 16 & UINT16_MAX) < (left & UINT16_MAX) || atomic_load_explicit(&m->pool->ended, memory_order_acquire);
+    return n_left(atomic_load(&m->left)) || atomic_load_explicit(&m->pool->ended, memory_order_acquire);
 }
 
 static bool all_finished(const member *m)
@@ -171,10 +175,10 @@ static bool take(member *from, enum share_end side, block *out)
 {
     uint64_t left = atomic_load_explicit(&from->left, memory_order_relaxed);
     for (;;) {
-        uint32_t begin = left >> 16 & UINT16_MAX, end = left & UINT16_MAX;
-        if (begin >= end) return false;
-        uint32_t n = (end - begin + BLOCKS_OF_WHAT_IS_LEFT - 1) / BLOCKS_OF_WHAT_IS_LEFT;
-        uint64_t rest = side == SHARE_FRONT ? left + ((uint64_t)n << 16) : left - n;
+        uint32_t n = (n_left(left) + BLOCKS_A_SHARE - 1) / BLOCKS_A_SHARE;
+        if (!n) return false;
+        uint32_t begin = (uint32_t)(left >> 32), end = (uint32_t)left;
+        uint64_t rest = side == SHARE_FRONT ? left + ((uint64_t)n << 32) : left - n;
         if (atomic_compare_exchange_weak_explicit(&from->left, &left, rest, memory_order_acquire, memory_order_relaxed)) {
             *out = side == SHARE_FRONT ? (block){begin, begin + n} : (block){end - n, end};
             return true;
@@ -186,10 +190,9 @@ static bool take(member *from, enum share_end side, block *out)
 static member *fullest_share(thread_pool *p)
 {
     member *fullest = NULL;
-    int most = 0;
+    uint32_t most = 0;
     for (uint32_t i = 0; i < p->n_threads; i++) {
-        uint64_t left = atomic_load_explicit(&p->members[i].left, memory_order_relaxed);
-        int n = (int)(left & UINT16_MAX) - (int)(left >> 16 & UINT16_MAX);
+        uint32_t n = n_left(atomic_load_explicit(&p->members[i].left, memory_order_relaxed));
         if (n <= most) continue;
         most = n;
         fullest = &p->members[i];
@@ -266,7 +269,6 @@ static void set_loop(thread_pool *p, size_t n, size_t grain, thread_pool_fn *fn,
     p->n = n;
     p->unit = grains_a_unit * grain;
     p->n_units = (uint32_t)(n_grains / grains_a_unit + (n_grains % grains_a_unit != 0));
-    p->number++;
     atomic_store_explicit(&p->unfinished, p->n_units, memory_order_relaxed);
 }
 
@@ -278,7 +280,7 @@ static void give_shares(thread_pool *p)
     uint32_t each = p->n_units / n_shares, longer = p->n_units % n_shares, begin = 0;
     for (uint32_t i = 0; i < n_shares; i++) {
         uint32_t end = begin + each + (i < longer);
-        atomic_store(&p->members[i].left, (uint64_t)p->number << 32 | (uint64_t)begin << 16 | end);
+        atomic_store(&p->members[i].left, (uint64_t)begin << 32 | end);
         begin = end;
     }
     for (uint32_t i = 1; i < n_shares; i++) bed_wake(&p->members[i].bed);
