@@ -441,12 +441,13 @@ static void take_start(field_reader *r, frame *f)
                         (unsigned long long)version, FRAME_VERSION);
 }
 
-unsigned frame_peek_kind(const uint8_t *bytes, size_t n_bytes)
+unsigned frame_peek(const uint8_t *bytes, size_t n_bytes, uint64_t *epoch)
 {
     frame f = {0};
     field_reader r = {.in = {bytes, n_bytes ? bytes + n_bytes : bytes}, .frame = "frame", .n_left = 1};
     field_open_array(&r, "array");
     take_start(&r, &f);
+    *epoch = f.epoch;
     return r.status ? 0 : (unsigned)f.kind;
 }
 
