@@ -48,6 +48,8 @@ enum { VF_LANES = 16 };
 #include "simd_f32_avx512.h"
 #elif defined(__AVX2__) && defined(__F16C__)
 #include "simd_f32_avx2.h"
+#elif defined(__aarch64__) || defined(__wasm_simd128__)
+#include "simd_f32_128.h"
 #else
 #error "no vector vocabulary for what this file is compiled for"
 #endif

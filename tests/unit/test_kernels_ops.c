@@ -48,30 +48,7 @@ static float *guarded_copy(const float *x, size_t n)
 
 /* ---- data ---- */
 
-typedef enum data_kind { FINITE, ANY } data_kind;
-
-/* One of: an ordinary number, any bits, a subnormal, one at the edge of something. */
-static float odd_float(data_kind kind)
-{
-    static const float edges[] = {0.0f,      -0.0f,     0x1p-149f, -0x1p-149f, 0x1p-126f, 1.0f,      -1.0f,    87.0f,
-                                  -87.0f,    -87.1f,    88.0f,     88.1f,      65504.0f,  65519.0f,  0x1p-24f, 0x1p-25f,
-                                  0x1p-100f, 0x1p-101f, 0x1p63f,   3.4e38f,    INFINITY,  -INFINITY, NAN};
-    enum { N_EDGES = sizeof edges / sizeof edges[0] };
-    uint32_t bits = random_bits();
-    float f;
-    switch (random_bits() % 8) {
-    case 0: memcpy(&f, &bits, sizeof f); break;
-    case 1:
-        bits &= 0x807fffff;
-        memcpy(&f, &bits, sizeof f);
-        break;
-    case 2: f = edges[bits % N_EDGES]; break;
-    default: f = random_float() * 10; break;
-    }
-    return kind == ANY || isfinite(f) ? f : 0.5f;
-}
-
-/* n such numbers; those of one call are alike in that some are all ordinary, so that not every sum is NaN. */
+/* n numbers of odd_float; those of one call are alike in that some are all ordinary, so that not every sum is NaN. */
 static float *odd_floats(size_t n, data_kind kind)
 {
     float *x = guarded(n * sizeof *x);

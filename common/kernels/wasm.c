@@ -1,0 +1,18 @@
+/* wasm.c: ops_body.h compiled for wasm, and which functions make the table. */
+#include "wasm.h"
+
+#include "ops_body.h"
+
+const kernels kernels_wasm = {
+    .isa = "wasm",
+    .quantize = quantize,
+    .wants_tiles = true,
+    .matmul = wasm_matmul,
+    .rmsnorm = rmsnorm,
+    .rope = rope,
+    .swiglu = swiglu,
+    .add = add,
+    .attention = attention,
+    .kv_store = kv_store,
+    .max_sum_exp = max_sum_exp,
+};
