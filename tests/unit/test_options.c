@@ -50,7 +50,7 @@ static void defaults_are_llama_cpps(void **state)
     assert_int_equal(o.seed, -1);
     assert_int_equal(o.sampling.top_k, 40);
     assert_true(o.sampling.temp == 0.8f && o.sampling.top_p == 0.95f && o.sampling.min_p == 0.05f);
-    assert_true(o.escape && !o.mmap && !o.mlock && o.display_prompt);
+    assert_true(o.escape && o.mmap && o.cache && !o.mlock && o.display_prompt);
     assert_int_equal(o.type_k, KV_F16);
 }
 
