@@ -37,6 +37,14 @@ const command command_table[COMMAND_END] = {
      "scored. Lower is better.",
      "  yllama perplexity -m model.gguf -f wiki.test.raw\n"
      "  yllama perplexity -m model.gguf -f text.txt -c 256 --chunks 10\n"},
+    {"cache", COMMAND_CACHE, cmd_cache, "[ls | rm NAME... | verify] [flags]", "look after the weights that are kept on disk",
+     "Workers keep weights in the kernels' layout, so that the next start copies nothing: a file a layer,\n"
+     "used by all models and workers that have that layer. `ls` lists them; `rm` removes some, by the first\n"
+     "digits of their names or by the model's file name, or --all (what is in use stays); `verify` reads\n"
+     "them all and fails when one is damaged.",
+     "  yllama cache ls\n"
+     "  yllama cache rm model.gguf\n"
+     "  yllama cache verify --cache-dir /data/yllama\n"},
 };
 
 const command *command_find(const char *name)

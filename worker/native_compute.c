@@ -50,15 +50,19 @@ static void flush(native_compute *c)
 static void take_letters(native_compute *c)
 {
     for (letter *l; (l = mailbox_pop(c->in));) {
-        if (l->kind == LETTER_MESSAGE) { /* the worker takes it */
-            yl_error cause;
-            yl_status status = worker_receive(c->worker, letter_message(l), &c->outbox, &cause);
-            if (status) say_stopped(c, status, &cause);
-            continue;
+        yl_error cause;
+        yl_status status = YL_OK;
+        switch (l->kind) {
+        case LETTER_MESSAGE: /* the worker takes the letter with the message */
+            status = worker_receive(c->worker, letter_message(l), &c->outbox, &cause);
+            l = NULL;
+            break;
+        case LETTER_LINK_UP: worker_link_up(c->worker, l->epoch); break;
+        case LETTER_DAMAGE: status = worker_lose_weights(c->worker, l->epoch, &l->error, &c->outbox, &cause); break;
+        default: c->stop = true; break; /* LETTER_STOP */
         }
-        if (l->kind == LETTER_STOP) c->stop = true;
-        if (l->kind == LETTER_LINK_UP) worker_link_up(c->worker, l->epoch);
         letter_free(l);
+        if (status) say_stopped(c, status, &cause);
     }
 }
 

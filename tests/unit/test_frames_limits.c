@@ -171,7 +171,7 @@ static void assign_keeps_its_limits(void **state)
         {offsetof(frame, assign.kv_type_k), KV_Q8_0, "ASSIGN: kv_type_k: q8_0 has blocks of 32 elements, heads of 16 "},
         {offsetof(frame, assign.kv_type_v), KV_Q8_0, "ASSIGN: kv_type_v: q8_0 has blocks of 32 elements, heads of 16 "},
         {offsetof(frame, assign.kv_type_v), KV_TYPE_LAST + 1, "ASSIGN: kv_type_v: "},
-        {offsetof(frame, assign.load), FRAME_LOAD_MLOCK + 1, "ASSIGN: load: "},
+        {offsetof(frame, assign.load), FRAME_LOAD_CACHE + 1, "ASSIGN: load: "},
         {offsetof(frame, assign.heartbeat_ms), FRAME_MAX_HEARTBEAT_MS + 1, "ASSIGN: heartbeat_ms: "},
         {offsetof(frame, assign.n_tensors), 0, "ASSIGN: tensors: 0 elements"},
     };
