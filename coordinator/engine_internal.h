@@ -25,6 +25,12 @@ typedef struct stage {
     frame_stats stats;
 } stage;
 
+/* Who hears the answers of a request. */
+typedef struct listener {
+    engine_answer_fn *on_answer; /* NULL: nobody */
+    void *ctx;
+} listener;
+
 struct engine {
     engine_options o;
     gguf *model;
@@ -41,11 +47,12 @@ struct engine {
     yl_error broken;     /* status YL_OK while the chain works; else why it does not */
     uint64_t checked_ms; /* when local processes were last looked at */
 
-    /* The call under way. */
-    engine_answer_fn *on_answer;
-    void *answer_ctx;
-    float *row;          /* [n_vocab or n_embd, the larger] an answer that comes in pieces */
+    listener *listeners; /* [n_seq] of the requests */
+    listener awaiting;   /* of a LOGITS */
     uint64_t awaited_id; /* of a LOGITS or SEQ; 0: none, or it came back */
+    yl_error unheard;    /* the first failure of a listener, until the call that waits returns it; the chain is whole */
+    uint64_t n_results;  /* handled, ever */
+    float *row;          /* [n_vocab or n_embd, the larger] an answer that comes in pieces */
 };
 
 /* Waits up to wait_ms for frames and handles them; notices workers that ended. */

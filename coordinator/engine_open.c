@@ -294,7 +294,8 @@ static yl_status make_pipeline(engine *e, yl_error *err)
                           .max_rows = e->o.n_ubatch,
                           .max_rows_in_flight = e->o.n_batch};
     e->row = calloc(e->hp.n_vocab > e->hp.n_embd ? e->hp.n_vocab : e->hp.n_embd, sizeof *e->row);
-    if (!e->row) return yl_fail(err, YL_ENOMEM, "no memory for a row of logits");
+    e->listeners = calloc(e->o.n_seq, sizeof *e->listeners);
+    if (!e->row || !e->listeners) return yl_fail(err, YL_ENOMEM, "no memory for %u sequences", e->o.n_seq);
     return pipeline_new(&e->pipeline, &spec, err);
 }
 
@@ -352,6 +353,7 @@ void engine_close(engine *e)
     }
     free(e->stages);
     free(e->row);
+    free(e->listeners);
     gguf_free(e->model);
     free(e);
 }

@@ -46,8 +46,8 @@ bool pipeline_has_in_flight(const pipeline *p, uint64_t id);
 bool pipeline_next(pipeline *p, frame *out);
 
 /* Takes a RESULT: calls on_answer for each answer of a request that was not dropped, with `row` counted within the request's
- * tokens. YL_EPEER: no such frame is in flight, or the answers are not what was asked for. */
-typedef yl_status pipeline_answer_fn(void *ctx, const frame_answer *answer, yl_error *err);
+ * tokens; it may drop the request. YL_EPEER: no such frame is in flight, or the answers are not what was asked for. */
+typedef void pipeline_answer_fn(void *ctx, const frame_answer *answer);
 yl_status pipeline_result(pipeline *p, const frame *result, pipeline_answer_fn *on_answer, void *ctx, yl_error *err);
 
 /* An id for a frame that is not a FORWARD (SEQ, LOGITS, STATS): unique among all ids. */
