@@ -10,6 +10,7 @@ enum {
     INSPECT = 1 << COMMAND_INSPECT,
     LOGITS = 1 << COMMAND_LOGITS,
     PERPLEXITY = 1 << COMMAND_PERPLEXITY,
+    BENCH = 1 << COMMAND_BENCH,
     ANSWERS = RUN | CHAT,
     ENGINE = ANSWERS | LOGITS | PERPLEXITY, /* commands that start workers */
     ALL = (1 << COMMAND_END) - 1
@@ -124,20 +125,51 @@ const option_spec option_table[] = {
     {{"ctv", "cache-type-v"}, NULL, OPTION_KV_TYPE, AT(type_v), {0, 0}, "TYPE",
      "number format of cached values: f16 or f32 (default: f16)", GROUP_MODEL, ENGINE},
     {{"mmap"}, "no-mmap", OPTION_FLAG, AT(mmap), {0, 0}, NULL,
-     "use weights where the file is mapped: takes no memory, but is slower (default: off)", GROUP_MODEL, ENGINE},
+     "use weights where the file is mapped: takes no memory, but is slower (default: off)", GROUP_MODEL, ENGINE | BENCH},
     {{"mlock"}, NULL, OPTION_FLAG, AT(mlock), {0, 0}, NULL,
-     "as --mmap, and keep weights from being swapped out", GROUP_MODEL, ENGINE},
+     "as --mmap, and keep weights from being swapped out", GROUP_MODEL, ENGINE | BENCH},
 
     {{"w", "local"}, NULL, OPTION_U32, AT(n_local), {1, 256}, "N",
      "start N workers on this machine and cut the model between them (default: 1)", GROUP_WORKERS, ENGINE},
     {{"worker-program"}, NULL, OPTION_STRING, AT(worker_program), {0, 0}, "FILE",
-     "the worker (default: yllama-worker beside this program, else in PATH)", GROUP_WORKERS, ENGINE},
+     "the worker (default: yllama-worker beside this program, else in PATH)", GROUP_WORKERS, ENGINE | BENCH},
     {{"stream-weights"}, NULL, OPTION_FLAG, AT(stream_weights), {0, 0}, NULL,
-     "send weights to workers instead of having them read the file", GROUP_WORKERS, ENGINE},
+     "send weights to workers instead of having them read the file", GROUP_WORKERS, ENGINE | BENCH},
     {{"isa"}, NULL, OPTION_STRING, AT(isa), {0, 0}, "NAME",
      "instruction set of local workers' kernels (default: the best this machine has)", GROUP_WORKERS, ENGINE},
     {{"timeout"}, NULL, OPTION_F32, AT(timeout_s), {0.1, 86400}, "SECONDS",
-     "a worker that is silent or stands still for so long is lost (default: 10)", GROUP_WORKERS, ENGINE},
+     "a worker that is silent or stands still for so long is lost (default: 10)", GROUP_WORKERS, ENGINE | BENCH},
+
+    {{"p", "n-prompt"}, NULL, OPTION_STRING, AT(bench.n_prompt), {0, 0}, "N,N",
+     "tokens of a prompt; 0: do not measure prompts (default: 512)", GROUP_BENCH, BENCH},
+    {{"n", "n-gen"}, NULL, OPTION_STRING, AT(bench.n_gen), {0, 0}, "N,N",
+     "tokens to generate; 0: do not measure that (default: 128)", GROUP_BENCH, BENCH},
+    {{"start"}, NULL, OPTION_STRING, AT(bench.n_start), {0, 0}, "N,N",
+     "time from opening the model to the first token behind a prompt of N tokens (default: 0, do not)", GROUP_BENCH, BENCH},
+    {{"d", "n-depth"}, NULL, OPTION_STRING, AT(bench.n_depth), {0, 0}, "N,N",
+     "tokens that are in the context before (default: 0)", GROUP_BENCH, BENCH},
+    {{"np", "parallel"}, NULL, OPTION_STRING, AT(bench.n_parallel), {0, 0}, "N,N",
+     "sequences at the same time (default: 1)", GROUP_BENCH, BENCH},
+    {{"r", "repetitions"}, NULL, OPTION_U32, AT(bench.n_reps), {1, 1000}, "N",
+     "how often each test is run (default: 5)", GROUP_BENCH, BENCH},
+    {{"warmup"}, "no-warmup", OPTION_FLAG, AT(bench.warm_up), {0, 0}, NULL,
+     "run each test once before the clock counts (default: on)", GROUP_BENCH, BENCH},
+    {{"o", "output"}, NULL, OPTION_STRING, AT(bench.output), {0, 0}, "FORMAT",
+     "md (a table), csv, json or jsonl (default: md)", GROUP_BENCH, BENCH},
+    {{"t", "threads"}, NULL, OPTION_STRING, AT(bench.n_threads), {0, 0}, "N,N",
+     "threads of each local worker (default: cores / workers)", GROUP_BENCH, BENCH},
+    {{"w", "local"}, NULL, OPTION_STRING, AT(bench.n_local), {0, 0}, "N,N",
+     "local workers (default: 1)", GROUP_BENCH, BENCH},
+    {{"b", "batch-size"}, NULL, OPTION_STRING, AT(bench.n_batch), {0, 0}, "N,N",
+     "rows that are on their way at a time (default: 2048)", GROUP_BENCH, BENCH},
+    {{"ub", "ubatch-size"}, NULL, OPTION_STRING, AT(bench.n_ubatch), {0, 0}, "N,N",
+     "rows that a worker computes at a time (default: 512)", GROUP_BENCH, BENCH},
+    {{"ctk", "cache-type-k"}, NULL, OPTION_STRING, AT(bench.type_k), {0, 0}, "TYPE,TYPE",
+     "number format of cached keys: f16 or f32 (default: f16)", GROUP_BENCH, BENCH},
+    {{"ctv", "cache-type-v"}, NULL, OPTION_STRING, AT(bench.type_v), {0, 0}, "TYPE,TYPE",
+     "number format of cached values: f16 or f32 (default: f16)", GROUP_BENCH, BENCH},
+    {{"isa"}, NULL, OPTION_STRING, AT(bench.isa), {0, 0}, "NAME,NAME",
+     "instruction set of the kernels (default: the best this machine has)", GROUP_BENCH, BENCH},
 
     {{"v", "verbose"}, NULL, OPTION_COUNT, AT(verbose), {0, 9}, NULL,
      "say what is done; twice: in detail", GROUP_OTHER, ALL},
@@ -154,7 +186,7 @@ _Static_assert(sizeof option_table / sizeof *option_table <= OPTIONS_MAX_FLAGS, 
 
 bool option_name_is_short(const char *name)
 {
-    static const char *const customary[] = {"ub", "ctk", "ctv", "sp", "sys"};
+    static const char *const customary[] = {"ub", "ctk", "ctv", "sp", "sys", "np"};
     if (strlen(name) == 1) return true;
     for (size_t i = 0; i < sizeof customary / sizeof *customary; i++)
         if (strcmp(name, customary[i]) == 0) return true;

@@ -35,6 +35,20 @@ options options_defaults(command_id command)
         .n_local = 1,
         .display_prompt = true,
         .n_chunks = -1,
+        .bench = {.n_prompt = "512",
+                  .n_gen = "128",
+                  .n_start = "0",
+                  .n_depth = "0",
+                  .n_parallel = "1",
+                  .n_batch = "2048",
+                  .n_ubatch = "512",
+                  .n_threads = "0",
+                  .n_local = "1",
+                  .type_k = "f16",
+                  .type_v = "f16",
+                  .n_reps = 5,
+                  .warm_up = true,
+                  .output = "md"},
     };
 }
 
@@ -48,7 +62,7 @@ void options_clear(options *o)
 
 /* --- values ------------------------------------------------------------------------------------------------------------------- */
 
-static bool parse_integer(const char *text, int64_t *out)
+bool options_parse_integer(const char *text, int64_t *out)
 {
     if (!isdigit((unsigned char)*text) && *text != '-' && *text != '+') return false;
     char *end;
@@ -56,6 +70,13 @@ static bool parse_integer(const char *text, int64_t *out)
     long long v = strtoll(text, &end, 10);
     *out = v;
     return !errno && end != text && !*end;
+}
+
+bool options_parse_kv_type(const char *text, kv_type *out)
+{
+    if (strcmp(text, "f16") != 0 && strcmp(text, "f32") != 0) return false;
+    *out = strcmp(text, "f16") == 0 ? KV_F16 : KV_F32;
+    return true;
 }
 
 static bool parse_number(const char *text, double *out)
@@ -107,7 +128,7 @@ static yl_status bad_range(const option_spec *spec, const char *name, const char
 static yl_status set_integer(options *o, const option_spec *spec, const char *name, const char *text, yl_error *err)
 {
     int64_t v;
-    if (!parse_integer(text, &v)) return bad_value(name, text, "a whole number", err);
+    if (!options_parse_integer(text, &v)) return bad_value(name, text, "a whole number", err);
     if ((double)v < spec->range.min || (double)v > spec->range.max) return bad_range(spec, name, text, err);
     void *field = (char *)o + spec->offset;
     if (spec->kind == OPTION_I64)
@@ -159,10 +180,7 @@ static yl_status set(options *o, const option_spec *spec, const char *name, cons
         if (v < spec->range.min || v > spec->range.max) return bad_range(spec, name, text, err);
         *(float *)field = (float)v;
         return YL_OK;
-    case OPTION_KV_TYPE:
-        if (strcmp(text, "f16") != 0 && strcmp(text, "f32") != 0) return bad_value(name, text, "f16 or f32", err);
-        *(kv_type *)field = strcmp(text, "f16") == 0 ? KV_F16 : KV_F32;
-        return YL_OK;
+    case OPTION_KV_TYPE: return options_parse_kv_type(text, field) ? YL_OK : bad_value(name, text, "f16 or f32", err);
     }
     return YL_OK;
 }
@@ -196,7 +214,7 @@ static yl_status set_from_variable(options *o, const option_spec *spec, const ch
     if (takes_value(spec)) return set(o, spec, name, text, false, SOURCE_ENVIRONMENT, err);
     if (spec->kind == OPTION_COUNT) {
         int64_t count;
-        if (!parse_integer(text, &count)) return bad_value(name, text, "a whole number", err);
+        if (!options_parse_integer(text, &count)) return bad_value(name, text, "a whole number", err);
         if ((double)count < spec->range.min || (double)count > spec->range.max) return bad_range(spec, name, text, err);
         *(uint32_t *)(void *)((char *)o + spec->offset) = (uint32_t)count;
         o->source[spec - option_table] = SOURCE_ENVIRONMENT;
