@@ -45,6 +45,14 @@ const command command_table[COMMAND_END] = {
      "  yllama cache ls\n"
      "  yllama cache rm model.gguf\n"
      "  yllama cache verify --cache-dir /data/yllama\n"},
+    {"bench", COMMAND_BENCH, cmd_bench, "-m MODEL [flags]", "measure speed, beside what the machine could do",
+     "How fast prompts are read (pp) and tokens generated (tg), as llama-bench measures it: each test is\n"
+     "run once to warm up, then a few times. Before and after, in the same minute and on as many threads,\n"
+     "the bandwidth of memory and the peak rate of multiply-adds are measured, too: the share is what the\n"
+     "model reached of them. Peak memory is that of all processes.",
+     "  yllama bench -m model.gguf\n"
+     "  yllama bench -m model.gguf -p 512 -n 64 -t 1,2 --local 1,2\n"
+     "  yllama bench -m model.gguf -p 0 -n 64 -d 0,4096 -np 1,8 -o jsonl\n"},
 };
 
 const command *command_find(const char *name)

@@ -7,8 +7,10 @@
 enum { N_COLUMNS = 100, HELP_COLUMN = 34 };
 
 static const char *const group_titles[GROUP_END] = {
-    [GROUP_INPUT] = "Input",     [GROUP_OUTPUT] = "Output", [GROUP_SAMPLING] = "Sampling", [GROUP_MODEL] = "Context and memory",
-    [GROUP_WORKERS] = "Workers", [GROUP_OTHER] = "Other",
+    [GROUP_INPUT] = "Input",       [GROUP_OUTPUT] = "Output",
+    [GROUP_SAMPLING] = "Sampling", [GROUP_MODEL] = "Context and memory",
+    [GROUP_WORKERS] = "Workers",   [GROUP_BENCH] = "What to measure: all combinations of the values",
+    [GROUP_OTHER] = "Other",
 };
 
 /* Columns that UTF-8 text takes, when every character takes one. */

@@ -24,6 +24,7 @@ typedef enum option_group {
     GROUP_SAMPLING,
     GROUP_MODEL,
     GROUP_WORKERS,
+    GROUP_BENCH,
     GROUP_OTHER,
     GROUP_END
 } option_group;

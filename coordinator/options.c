@@ -38,6 +38,20 @@ options options_defaults(command_id command)
         .n_local = 1,
         .display_prompt = true,
         .n_chunks = -1,
+        .bench = {.n_prompt = "512",
+                  .n_gen = "128",
+                  .n_start = "0",
+                  .n_depth = "0",
+                  .n_parallel = "1",
+                  .n_batch = "2048",
+                  .n_ubatch = "512",
+                  .n_threads = "0",
+                  .n_local = "1",
+                  .type_k = "f16",
+                  .type_v = "f16",
+                  .n_reps = 5,
+                  .warm_up = true,
+                  .output = "md"},
     };
 }
 
@@ -53,7 +67,7 @@ void options_clear(options *o)
 
 /* --- values ------------------------------------------------------------------------------------------------------------------- */
 
-static bool parse_integer(const char *text, int64_t *out)
+bool options_parse_integer(const char *text, int64_t *out)
 {
     if (!isdigit((unsigned char)*text) && *text != '-' && *text != '+') return false;
     char *end;
@@ -112,7 +126,7 @@ static yl_status bad_range(const option_spec *spec, const char *name, const char
 static yl_status set_integer(options *o, const option_spec *spec, const char *name, const char *text, yl_error *err)
 {
     int64_t v;
-    if (!parse_integer(text, &v)) return bad_value(name, text, "a whole number", err);
+    if (!options_parse_integer(text, &v)) return bad_value(name, text, "a whole number", err);
     if ((double)v < spec->range.min || (double)v > spec->range.max) return bad_range(spec, name, text, err);
     void *field = (char *)o + spec->offset;
     if (spec->kind == OPTION_I64)
@@ -202,7 +216,7 @@ static yl_status set_from_variable(options *o, const option_spec *spec, const ch
     if (takes_value(spec)) return set(o, spec, name, text, false, SOURCE_ENVIRONMENT, err);
     if (spec->kind == OPTION_COUNT) {
         int64_t count;
-        if (!parse_integer(text, &count)) return bad_value(name, text, "a whole number", err);
+        if (!options_parse_integer(text, &count)) return bad_value(name, text, "a whole number", err);
         if ((double)count < spec->range.min || (double)count > spec->range.max) return bad_range(spec, name, text, err);
         *(uint32_t *)(void *)((char *)o + spec->offset) = (uint32_t)count;
         o->source[spec - option_table] = SOURCE_ENVIRONMENT;

@@ -26,6 +26,7 @@ typedef enum command_id {
     COMMAND_LOGITS,
     COMMAND_PERPLEXITY,
     COMMAND_CACHE,
+    COMMAND_BENCH,
     COMMAND_END
 } command_id;
 
@@ -36,6 +37,15 @@ typedef struct option_list {
     const char **items;
     size_t n;
 } option_list;
+
+/* What `yllama bench` is to measure: values separated by commas, each. bench_plan.c takes them apart. */
+typedef struct bench_options {
+    const char *n_prompt, *n_gen, *n_start, *n_depth, *n_parallel;
+    const char *n_batch, *n_ubatch, *n_threads, *n_local, *type_k, *type_v, *isa;
+    uint32_t n_reps;
+    bool warm_up;
+    const char *output; /* "md", "csv", "json", "jsonl" */
+} bench_options;
 
 typedef struct options {
     command_id command;
@@ -78,6 +88,7 @@ typedef struct options {
     const char *tokens;                             /* logits: "1 2 3" */
     const char *output;
     int32_t n_chunks; /* perplexity; -1: all */
+    bench_options bench;
 
     option_list arguments; /* cache: what is not a flag, in order */
     bool all;
@@ -102,6 +113,9 @@ bool options_parse_logit_bias(const char *text, int32_t *token, float *bias);
 
 /* Writes the flags that a command takes, grouped, each with what it does and its default; at most 100 columns wide. */
 void options_print_flags(FILE *f, command_id command);
+
+/* A number as flags take it: the whole text, nothing behind it. False: it is none. */
+bool options_parse_integer(const char *text, int64_t *out);
 
 /* The candidate most like `word`, or NULL when none is near enough to be what was meant. */
 const char *options_nearest(const char *word, const char *const *candidates, size_t n);

@@ -54,10 +54,16 @@ yl_status session_open(session *s, const options *o, console *con, yl_error *err
     return YL_OK;
 }
 
-void session_close(session *s)
+void session_stop(session *s)
 {
     interrupt_set_engine(NULL); /* a second interrupt still ends the program at once */
     engine_close(s->e);
+    s->e = NULL;
+}
+
+void session_close(session *s)
+{
+    session_stop(s);
     tokenizer_free(s->t);
     gguf_free(s->g);
     *s = (session){0};
@@ -125,12 +131,12 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
         .worker_program = worker_program,
         .n_threads = o->n_threads > 0 ? (uint32_t)o->n_threads : 0,
         .n_ctx = s->n_ctx,
-        .n_seq = 1,
+        .n_seq = s->n_seq,
         .n_batch = o->n_batch,
         .n_ubatch = o->n_ubatch,
         .type_k = o->type_k,
         .type_v = o->type_v,
-        .load = o->mlock  ? FRAME_LOAD_MLOCK
+        .load = o->mlock   ? FRAME_LOAD_MLOCK
                 : !o->mmap ? FRAME_LOAD_HEAP
                 : o->cache ? FRAME_LOAD_CACHE
                            : FRAME_LOAD_MMAP,

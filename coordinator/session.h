@@ -18,6 +18,7 @@ typedef struct session {
     hparams hp;
     tokenizer *t;
     uint32_t n_ctx; /* positions that the engine has, or will have */
+    uint32_t n_seq; /* sequences likewise; 0: 1 */
     uint64_t seed;  /* the one asked for, or a random one */
     engine *e;      /* NULL before session_start */
 } session;
@@ -28,6 +29,9 @@ yl_status session_open(session *s, const options *o, console *con, yl_error *err
 
 /* Starts the workers that the options ask for, with a context of s->n_ctx positions. From here on an interrupt cancels. */
 yl_status session_start(session *s, yl_error *err);
+
+/* Stops the workers again: s->e is NULL then. */
+void session_stop(session *s);
 
 void session_close(session *s);
 

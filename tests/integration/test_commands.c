@@ -10,13 +10,15 @@
 
 #include <cmocka.h>
 
+#include <cjson/cJSON.h>
+
 #include "child.h"
 #include "scratch_dir.h"
 
 #define YLLAMA YLLAMA_BIN_DIR "/yllama"
 #define MODEL YLLAMA_SOURCE_DIR "/deploy/local/model/kingjames.gguf"
 
-enum { PATIENCE_MS = 240000, MAX_ARGS = 32 };
+enum { PATIENCE_MS = 240000, MAX_ARGS = 40 };
 
 typedef struct rig {
     scratch_dir dir;
@@ -138,6 +140,64 @@ static void chat_answers_lines(void **state)
     assert_true(strlen(both) > strlen(first) + 5);
 }
 
+/* A bench row by its test's name: what it says must be numbers, and fit together. */
+static void check_bench_row(const cJSON *row, const char *test)
+{
+    assert_non_null(row);
+    assert_string_equal(cJSON_GetObjectItem(row, "test")->valuestring, test);
+    assert_true(cJSON_GetObjectItem(row, "n_workers")->valuedouble == 2);
+    assert_true(cJSON_GetObjectItem(row, "model_bytes")->valuedouble > 1e6);
+    double ms = cJSON_GetObjectItem(row, "ms")->valuedouble, memory = cJSON_GetObjectItem(row, "workers_peak_bytes")->valuedouble;
+    assert_true(ms > 0 && memory > 1e6 && cJSON_GetObjectItem(row, "coordinator_peak_bytes")->valuedouble > 1e6);
+    const cJSON *rate = cJSON_GetObjectItem(row, "tokens_s"), *share = cJSON_GetObjectItem(row, "share");
+    if (strncmp(test, "start", 5) == 0) {
+        assert_true(cJSON_IsNull(rate) && cJSON_IsNull(share));
+        return;
+    }
+    double n = cJSON_GetObjectItem(row, "n_tokens")->valuedouble * cJSON_GetObjectItem(row, "n_parallel")->valuedouble;
+    assert_true(rate->valuedouble * ms > 999.9 * n && rate->valuedouble * ms < 1000.1 * n);
+    assert_true(share->valuedouble > 0 && cJSON_GetObjectItem(row, "read_4k")->valuedouble > 0);
+}
+
+#define BENCH_FLAGS "-p", "9", "-n", "3", "-d", "70", "-np", "2", "--start", "4", "-r", "1", "--local", "2", "-t", "1"
+
+static void bench_writes_rows_that_programs_read(void **state)
+{
+    rig *r = *state;
+    static const char *const tests[] = {"pp9 x 2 @ d70", "tg3 x 2 @ d70", "start4"};
+    cJSON *all = cJSON_Parse(run(r, NULL, "bench", BENCH_FLAGS, "-o", "json", NULL));
+    assert_int_equal(cJSON_GetArraySize(all), 3);
+    for (int i = 0; i < 3; i++) check_bench_row(cJSON_GetArrayItem(all, i), tests[i]);
+    size_t n_values = (size_t)cJSON_GetArraySize(cJSON_GetArrayItem(all, 0));
+    cJSON_Delete(all);
+    const char *line = run(r, NULL, "bench", BENCH_FLAGS, "-o", "jsonl", NULL);
+    for (int i = 0; i < 3; i++, line = strchr(line, '\n') + 1) {
+        cJSON *row = cJSON_Parse(line); /* up to the end of the object */
+        check_bench_row(row, tests[i]);
+        cJSON_Delete(row);
+    }
+    assert_int_equal(*line, 0);
+    line = run(r, NULL, "bench", BENCH_FLAGS, "-o", "csv", NULL);
+    for (int i = 0; i < 4; i++, line = strchr(line, '\n') + 1) { /* no value here has a comma in it */
+        size_t n = 1;
+        for (const char *c = line; *c != '\n'; c++) n += *c == ',';
+        assert_int_equal(n, n_values);
+    }
+    assert_int_equal(*line, 0);
+}
+
+static void bench_writes_a_table(void **state)
+{
+    const char *line = run(*state, NULL, "bench", BENCH_FLAGS, "-ub", "4", NULL);
+    assert_non_null(strstr(line, "| pp9 x 2 @ d70, ub 4 |"));
+    for (int i = 0; i < 5; i++, line = strchr(line, '\n') + 1) {
+        size_t n = 0;
+        for (const char *c = line; *c != '\n'; c++) n += *c == '|';
+        assert_int_equal(n, 12);
+    }
+    assert_int_equal(*line, 0);
+}
+
 /* What the README promises of a first run. */
 static void the_model_writes_words(void **state)
 {
@@ -156,6 +216,8 @@ int main(void)
         cmocka_unit_test(logits_are_the_same_bytes_over_any_workers),
         cmocka_unit_test(perplexity_tells_text_from_noise),
         cmocka_unit_test(chat_answers_lines),
+        cmocka_unit_test(bench_writes_rows_that_programs_read),
+        cmocka_unit_test(bench_writes_a_table),
         cmocka_unit_test(the_model_writes_words),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

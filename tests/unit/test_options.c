@@ -275,7 +275,8 @@ static void names_are_unique(void **state)
         for (size_t b = a; b < option_table_n; b++)
             for (size_t i = 0; i < OPTION_MAX_NAMES && option_table[a].names[i]; i++)
                 for (size_t k = 0; k < OPTION_MAX_NAMES && option_table[b].names[k]; k++)
-                    if ((a != b || i != k) && strcmp(option_table[a].names[i], option_table[b].names[k]) == 0)
+                    if ((a != b || i != k) && (option_table[a].commands & option_table[b].commands) &&
+                        strcmp(option_table[a].names[i], option_table[b].names[k]) == 0)
                         fail_msg("%s is there twice", option_table[a].names[i]);
 }
 
