@@ -1,7 +1,8 @@
-/* neon.c: ops_body.h compiled for AArch64, and which functions make its two tables: they differ in the matmul alone. */
+/* neon.c: ops_body.h and attention_body.h compiled for AArch64, and which functions make its two tables: they differ in the matmul
+ * alone. */
 #include "neon.h"
 
-#include "ops_body.h"
+#include "attention_body.h"
 
 const kernels kernels_neon = {
     .isa = "neon",
@@ -12,7 +13,9 @@ const kernels kernels_neon = {
     .rope = rope,
     .swiglu = swiglu,
     .add = add,
-    .attention = attention,
+    .attention_scores = attention_scores,
+    .attention_softmax = attention_softmax,
+    .attention_values = attention_values,
     .kv_store = kv_store,
     .max_sum_exp = max_sum_exp,
 };
@@ -26,7 +29,9 @@ const kernels kernels_dotprod = {
     .rope = rope,
     .swiglu = swiglu,
     .add = add,
-    .attention = attention,
+    .attention_scores = attention_scores,
+    .attention_softmax = attention_softmax,
+    .attention_values = attention_values,
     .kv_store = kv_store,
     .max_sum_exp = max_sum_exp,
 };

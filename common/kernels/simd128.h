@@ -4,11 +4,14 @@
  * each rounded once. What a compiler cannot be told that way is a function, one file an instruction set (simd128_neon.h,
  * simd128_wasm.h):
  *
+ *   as_another_pointer(p)     p, where registers are few; the compiler cannot know, and loads again. gcc would keep what sub-blocks
+ *                             and rows share in registers, and then most of it in memory, for there is many times as much
  *   f32_min f32_max(a, b)     a < b ? a : b, a > b ? a : b: b if one is NaN
  *   i32_max(a, b)
  *   u32_load_u16(p)           four numbers of 16 bits
  *   f32_load_f16(p), f32_store_f16(p, x)
- *                             four f16 to f32 and back (N1); x is finite
+ *                             four f16 to f32 and back (N1); x is finite; an f16 that is not finite
+ *                             becomes something that is not
  *   f32_even f32_odd          each pair of neighbours as its first (second) lane twice
  *   f32_swap_pairs            each pair the other way round
  *   bytes_of_ints(x)          x[0] ... x[3], each lane within [-128, 127], as 16 bytes

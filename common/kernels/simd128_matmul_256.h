@@ -207,6 +207,7 @@ SIMD_INLINE void sum_sub_blocks(i32x4 *isum, int n_v, int n, const uint8_t *unit
         for (int i = 0; i < n_v; i++) {
             quads q[8];
             i32x4 sum[BATCH_ROWS], scale = scale_of(sc[i], at.s);
+            unit = as_another_pointer(unit);
             SIMD_UNROLL
             for (int g = 0; g < 8; g++) {
                 if (g < n_groups) q[g] = f.weights(unit, at, g, v + i);

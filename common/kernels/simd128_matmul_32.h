@@ -71,6 +71,7 @@ SIMD_INLINE void add_block(f32x4 *acc, int n, const uint8_t *unit, int b, int v,
     const uint16_t *d_at = (const uint16_t *)(const void *)unit + b * TILE_ROWS;
     quads q[8];
     i32x4 isum[BATCH_ROWS];
+    unit = as_another_pointer(unit);
     SIMD_UNROLL
     for (int g = 0; g < 8; g++) q[g] = f.weights(unit, b, g, v);
     dot_quads(isum, n, q, 8, f.max_weight, x + PANEL_32_Q * width, width);

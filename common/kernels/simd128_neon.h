@@ -7,6 +7,12 @@
 
 enum { BATCH_VECTORS = 1 };
 
+SIMD_INLINE const uint8_t *as_another_pointer(const uint8_t *p)
+{
+    __asm__ volatile("" : "+r"(p));
+    return p;
+}
+
 SIMD_INLINE f32x4 f32_min(f32x4 a, f32x4 b)
 {
     return (f32x4)vbslq_f32(vcltq_f32((float32x4_t)a, (float32x4_t)b), (float32x4_t)a, (float32x4_t)b);

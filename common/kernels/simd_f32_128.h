@@ -79,6 +79,17 @@ VF_INLINE void vf_store_n(void *p, vf x, size_t n)
     memcpy(p, y, n * sizeof *y);
 }
 
+VF_INLINE vf vf_load_i8(const void *p)
+{
+    typedef int8_t i8x4 __attribute__((vector_size(4)));
+    i8x4 bytes[VF_PARTS];
+    memcpy(bytes, p, sizeof bytes);
+    vf x;
+    VF_UNROLL
+    for (size_t i = 0; i < VF_PARTS; i++) x.part[i] = __builtin_convertvector(bytes[i], f32x4);
+    return x;
+}
+
 VF_INLINE void vf_store_f16(void *p, vf x)
 {
     uint8_t *h = p;

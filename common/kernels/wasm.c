@@ -1,7 +1,7 @@
-/* wasm.c: ops_body.h compiled for wasm, and which functions make the table. */
+/* wasm.c: ops_body.h and attention_body.h compiled for wasm, and which functions make the table. */
 #include "wasm.h"
 
-#include "ops_body.h"
+#include "attention_body.h"
 
 const kernels kernels_wasm = {
     .isa = "wasm",
@@ -12,7 +12,9 @@ const kernels kernels_wasm = {
     .rope = rope,
     .swiglu = swiglu,
     .add = add,
-    .attention = attention,
+    .attention_scores = attention_scores,
+    .attention_softmax = attention_softmax,
+    .attention_values = attention_values,
     .kv_store = kv_store,
     .max_sum_exp = max_sum_exp,
 };

@@ -19,8 +19,8 @@
 static const quant_type all_types[] = {QUANT_Q8_0, QUANT_Q4_0, QUANT_Q4_K, QUANT_Q5_K,   QUANT_Q6_K,
                                        QUANT_F16,  QUANT_F32,  QUANT_BF16, QUANT_Q4_1,   QUANT_Q5_0,
                                        QUANT_Q5_1, QUANT_Q2_K, QUANT_Q3_K, QUANT_IQ4_NL, QUANT_IQ4_XS};
-static const char *const all_isas[] = {"avx2", "avx512"};
-enum { N_TYPES = sizeof all_types / sizeof all_types[0], N_ISAS = 2 };
+static const char *const all_isas[] = {"scalar", "avx2", "avx512", "neon", "dotprod"};
+enum { N_TYPES = sizeof all_types / sizeof all_types[0], N_ISAS = sizeof all_isas / sizeof all_isas[0] };
 enum {
     N_COLS = 4096,
     MAX_ROWS = 28672, /* at least 38 MB of weights for few rows of activations: beyond most caches */

@@ -15,7 +15,7 @@
 
 enum { N_EMBD = 4096, N_FF = 14336, N_VOCAB = 128256, N_HEAD = 32, N_HEAD_KV = 8, HEAD = 128, MAX_ROUNDS = 101 };
 
-static const char *const isas[] = {"scalar", "avx2", "avx512", "neon", "wasm"};
+static const char *const isas[] = {"scalar", "avx2", "avx512", "neon", "dotprod", "wasm"};
 enum { N_ISAS = sizeof isas / sizeof isas[0] };
 
 /* What all cases work on. */

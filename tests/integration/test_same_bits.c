@@ -177,7 +177,7 @@ static void mapped_cached_copied_and_streamed(void **state)
 static void any_instruction_set(void **state)
 {
     const rig *r = *state;
-    static const char *const ISAS[] = {"scalar", "avx2", "avx512"};
+    static const char *const ISAS[] = {"scalar", "avx2", "avx512", "neon", "dotprod"};
     static const size_t STEPS[] = {N_TOKENS, 1, 3, 11};
     for (size_t i = 0; i < sizeof ISAS / sizeof *ISAS; i++) {
         if (!kernels_named(ISAS[i])) continue;

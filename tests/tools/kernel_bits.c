@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attention.h"
 #include "fnv.h"
 #include "kernel_data.h"
 #include "panel.h"
@@ -246,18 +247,11 @@ static void vector_cases(void)
 
 /* ---- the cache ---- */
 
-static const char *const kv_names[] = {[KV_F16] = "f16", [KV_F32] = "f32"};
-
-static size_t kv_bytes(kv_type type, size_t n_embd_head)
-{
-    return KV_PAGE_POSITIONS * n_embd_head * (type == KV_F16 ? 2 : 4);
-}
-
 /* A page's worth of keys and values of every magnitude, one of them now and then too large or not finite. */
 static void kv_store_case(kv_type type_k, kv_type type_v, size_t n_embd_head)
 {
     char name[96];
-    size_t n_k = kv_bytes(type_k, n_embd_head), n = n_k + kv_bytes(type_v, n_embd_head);
+    size_t n_k = (size_t)kv_run_bytes(type_k, n_embd_head), n = n_k + (size_t)kv_run_bytes(type_v, n_embd_head);
     uint8_t *page = new_bytes(n), *expected = new_bytes(n);
     const kv_head head = {NULL, 0, n_k, type_k, type_v};
     for (size_t pos = 0; pos < KV_PAGE_POSITIONS; pos++) {
@@ -275,7 +269,7 @@ static void kv_store_case(kv_type type_k, kv_type type_v, size_t n_embd_head)
         free(k);
         free(v);
     }
-    snprintf(name, sizeof name, "kv_store %s %s, %zu", kv_names[type_k], kv_names[type_v], n_embd_head);
+    snprintf(name, sizeof name, "kv_store %s %s, %zu", kv_type_name(type_k), kv_type_name(type_v), n_embd_head);
     report_bytes(name, expected, page, n);
     free(page);
     free(expected);
@@ -297,36 +291,60 @@ static uint8_t **new_pages(const kv_head *head, size_t n_pages, size_t page_byte
     return pages;
 }
 
-static void attention_case(kv_type type_k, kv_type type_v, size_t n_pos, size_t n_embd_head, size_t n_q)
+/* What n_head query heads of n_row rows attend: out, [n_row, n_head, n_embd_head]. */
+static void attend(const kernels *k, const kv_head *head, size_t n_head, size_t n_row, size_t n_pos, size_t n_embd_head,
+                   const float *q, float *out)
+{
+    size_t stride = n_head * n_embd_head;
+    attention a = {.kv = *head,
+                   .n_query = n_head * n_row,
+                   .n_head = n_head,
+                   .n_pos = n_pos,
+                   .n_embd_head = n_embd_head,
+                   .out = out,
+                   .out_stride = stride};
+    float *scratch = new_floats((size_t)attention_scratch_floats(a.n_query, attention_last_n_pos(&a), n_embd_head));
+    attention_use_scratch(&a, scratch);
+    attention_pack_queries(&a, q, stride, 0.5f);
+    k->attention_scores(&a, 0, attention_n_pages(&a));
+    k->attention_softmax(&a, 0, a.n_query);
+    k->attention_values(&a, 0, n_embd_head);
+    free(scratch);
+}
+
+static void attention_case(kv_type type_k, kv_type type_v, size_t n_pos, size_t n_embd_head, size_t n_head, size_t n_row)
 {
     char name[96];
-    size_t n = n_q * n_embd_head, n_pages = (n_pos + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS;
-    kv_head head = {NULL, 0, kv_bytes(type_k, n_embd_head), type_k, type_v};
-    uint8_t **pages = new_pages(&head, n_pages, kv_bytes(type_k, n_embd_head) + kv_bytes(type_v, n_embd_head), n_embd_head);
-    float *q = new_floats(n), *out = new_floats(n), *expected = new_floats(n), *scores = new_floats(n_q * (n_pos + 15));
+    size_t n = n_head * n_row * n_embd_head, n_pages = (n_pos + n_row - 1 + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS;
+    size_t n_k = (size_t)kv_run_bytes(type_k, n_embd_head);
+    kv_head head = {NULL, 0, n_k, type_k, type_v};
+    uint8_t **pages = new_pages(&head, n_pages, n_k + (size_t)kv_run_bytes(type_v, n_embd_head), n_embd_head);
+    float *q = new_floats(n), *out = new_floats(n), *expected = new_floats(n);
     head.pages = (const uint8_t *const *)pages;
     random_floats(q, n);
-    scalar->attention(expected, q, n_q, &head, n_pos, n_embd_head, 0.5f, scores);
-    table->attention(out, q, n_q, &head, n_pos, n_embd_head, 0.5f, scores);
-    snprintf(name, sizeof name, "attention %s %s, %zu heads of %zu, %zu positions", kv_names[type_k], kv_names[type_v], n_q,
-             n_embd_head, n_pos);
+    attend(scalar, &head, n_head, n_row, n_pos, n_embd_head, q, expected);
+    attend(table, &head, n_head, n_row, n_pos, n_embd_head, q, out);
+    snprintf(name, sizeof name, "attention %s %s, %zu rows of %zu heads of %zu, %zu positions", kv_type_name(type_k),
+             kv_type_name(type_v), n_row, n_head, n_embd_head, n_pos);
     report_floats(name, expected, out, n);
     for (size_t p = 0; p < n_pages; p++) free(pages[p]);
     free(pages);
     free(q);
-    free(scores);
 }
 
 static void cache_cases(void)
 {
-    static const size_t positions[] = {1, 15, 17, 64, 81, 130}, head_sizes[] = {1, 15, 16, 24, 33, 64};
+    static const size_t positions[] = {1, 15, 17, 64, 81, 130}, head_sizes[] = {1, 15, 32, 24, 33, 64};
     enum { N = sizeof positions / sizeof positions[0] };
     for (size_t i = 0; i < N; i++) {
-        for (int types = 0; types < 4; types++) {
-            kv_type type_k = types % 2 ? KV_F32 : KV_F16, type_v = types / 2 ? KV_F32 : KV_F16;
-            kv_store_case(type_k, type_v, head_sizes[i]);
-            for (size_t n = 0; n < 2; n++)
-                attention_case(type_k, type_v, positions[i], head_sizes[(i + 3 * n) % N], 1 + (2 * i + types + 3 * n) % 9);
+        for (int types = 0; types < (KV_TYPE_LAST + 1) * (KV_TYPE_LAST + 1); types++) {
+            kv_type type_k = (kv_type)(types % (KV_TYPE_LAST + 1)), type_v = (kv_type)(types / (KV_TYPE_LAST + 1));
+            for (size_t n = 0; n < 2; n++) {
+                size_t n_embd_head = head_sizes[(i + 3 * n) % N];
+                if (!kv_type_takes(type_k, n_embd_head) || !kv_type_takes(type_v, n_embd_head)) continue;
+                if (n == 0) kv_store_case(type_k, type_v, n_embd_head);
+                attention_case(type_k, type_v, positions[i], n_embd_head, 1 + (2 * i + (size_t)types + 3 * n) % 9, 1 + i % 3);
+            }
         }
     }
 }

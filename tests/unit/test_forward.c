@@ -175,7 +175,7 @@ static void bits_do_not_depend_on_threads_in_long_contexts(void **state)
 static void bits_do_not_depend_on_the_kernels(void **state)
 {
     (void)state;
-    static const char *const names[] = {"avx2", "avx512", "neon", "wasm"};
+    static const char *const names[] = {"avx2", "avx512", "neon", "dotprod", "wasm"};
     toy_spec specs[] = {odd_spec(), mixed_spec(), square_spec(QUANT_Q4_K), square_spec(QUANT_BF16)};
     for (size_t s = 0; s < sizeof specs / sizeof specs[0]; s++) {
         toy_model *m = toy_model_new(&specs[s]);

@@ -94,7 +94,7 @@ static void assert_every_row_is_found_out(const toy_spec *spec, tensor_role role
 static void a_nan_in_a_weight_is_found_in_its_layer(void **state)
 {
     (void)state;
-    static const char *const isas[] = {"scalar", "avx2", "avx512", "neon", "wasm"};
+    static const char *const isas[] = {"scalar", "avx2", "avx512", "neon", "dotprod", "wasm"};
     static const quant_type types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0, QUANT_Q8_0,
                                        QUANT_Q4_1, QUANT_Q2_K, QUANT_Q3_K, QUANT_Q4_K, QUANT_Q6_K};
     for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
