@@ -184,7 +184,7 @@ static yl_status start_workers(engine *e, yl_error *err)
 
 static yl_status wait_a_moment(engine *e, yl_error *err)
 {
-    if (e->o.is_interrupted && e->o.is_interrupted(e->o.ctx)) return yl_fail(err, YL_ECANCELED, "interrupted");
+    if (e->is_canceled || (e->o.is_interrupted && e->o.is_interrupted(e->o.ctx))) return yl_fail(err, YL_ECANCELED, "interrupted");
     return engine_pump(e, WAIT_MS, err);
 }
 
@@ -273,9 +273,13 @@ static bool all_ready(const engine *e)
     return true;
 }
 
-static yl_status wire(engine *e, yl_error *err)
+yl_status engine_wire(engine *e, yl_error *err)
 {
     e->epoch++;
+    for (uint32_t i = 0; i < e->n_stages; i++) {
+        e->stages[i].is_ready = false;
+        e->stages[i].sent_bytes = 0;
+    }
     yl_status status = cluster_connect_first(e->cluster, data_endpoint(e, 0), err);
     for (uint32_t i = 0; i < e->n_stages && !status; i++) status = assign(e, i, err);
     while (!status && !all_ready(e)) {
@@ -323,7 +327,8 @@ yl_status engine_open(engine **out, const engine_options *options, yl_error *err
     if (!status) status = make_pipeline(e, err);
     if (!status) status = start_workers(e, err);
     if (!status) status = wait_for_workers(e, err);
-    if (!status) status = wire(e, err);
+    e->is_lost = true; /* never wired: it begins as it would begin again */
+    if (!status) status = engine_recover(e, err);
     if (status) {
         engine_close(e);
         return status;
