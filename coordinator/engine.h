@@ -3,7 +3,11 @@
  * What a command needs: open a model (workers start or join, get their slices, load them), feed tokens of a sequence, get answers
  * for the rows it wants. The engine owns sockets, worker processes and the pipeline's schedule; it holds no weights. One sequence
  * is fed by engine_eval, which blocks; many at a time by engine_submit and engine_poll. One thread calls; engine_cancel may come
- * from anywhere. */
+ * from anywhere.
+ *
+ * A worker that says that it lost what it held (YL_EREPLAY) gets its slice again, and whatever sequences it had is fed again: every
+ * call that waits may take longer then, and a line in the log says so, but answers stay the same bits, each given once. When that
+ * happens a fourth time within a minute it is final. */
 #ifndef YL_ENGINE_H
 #define YL_ENGINE_H
 
@@ -20,7 +24,8 @@ enum { ENGINE_DEFAULT_CTX = 4096, ENGINE_MAX_WORKERS = 256 };
 typedef enum engine_log_level { ENGINE_LOG_ERROR, ENGINE_LOG_WARN, ENGINE_LOG_INFO, ENGINE_LOG_DEBUG } engine_log_level;
 
 typedef struct engine_options {
-    const char *model_path;
+    const char *model_path;     /* for the workers, and for messages */
+    const gguf *model;          /* the same file, if it is open already; borrowed until engine_close. NULL: the engine opens it */
     uint32_t n_local;           /* local workers to start; 0: 1 */
     const char *worker_program; /* path of yllama-worker */
     uint32_t n_threads;         /* of each local worker; 0: cores / n_local, at least 1 */
@@ -38,21 +43,28 @@ typedef struct engine_options {
     uint32_t timeout_ms;  /* a worker silent, or standing still, this long is lost; 0: 10,000 */
     bool verbose;         /* workers log what they do */
     const char *log_path; /* workers' stderr goes there (appended), NULL: to ours */
-    /* Lines for the log, and progress of loading in [0, 1] (what: "loading weights"); may be NULL. */
+    /* Lines for the log, and progress of loading in [0, 1] (what: "loading weights"), also when a worker that lost its weights
+     * loads them again; may be NULL. */
     void (*on_log)(void *ctx, engine_log_level level, const char *line);
     void (*on_progress)(void *ctx, const char *what, double fraction);
-    bool (*is_interrupted)(void *ctx); /* asked while opening waits: true makes it fail with YL_ECANCELED; may be NULL */
+    bool (*is_interrupted)(void *ctx); /* asked while workers load: true makes the call fail with YL_ECANCELED; may be NULL */
     void *ctx;
 } engine_options;
 
-/* Opens the model, starts workers, gives out slices and waits until all are ready. The message of an error names worker and cause.
- * Whatever it started is stopped again when it fails. */
+/* Opens the model, starts workers, gives out slices and waits until all are ready: engine_begin and engine_wait. */
 yl_status engine_open(engine **out, const engine_options *options, yl_error *err);
+
+/* The first half: the model is looked at, workers start and are told their slices. They load while the caller does something else;
+ * before any other call but engine_close it must call engine_wait. The message of an error names worker and cause; whatever was
+ * started is stopped again. */
+yl_status engine_begin(engine **out, const engine_options *options, yl_error *err);
+/* The second: waits until all workers are ready. Not later than the workers' timeout after engine_begin: they hear nothing in
+ * between. After an error only engine_close is left. */
+yl_status engine_wait(engine *e, yl_error *err);
 
 /* Shuts local workers down (SHUTDOWN, then SIGTERM, then SIGKILL) and leaves nothing behind. NULL: nothing. */
 void engine_close(engine *e);
 
-const gguf *engine_gguf(const engine *e);
 const hparams *engine_hparams(const engine *e);
 uint32_t engine_n_ctx(const engine *e);
 

@@ -201,7 +201,7 @@ static yl_status start_workers(engine *e, yl_error *err)
 
 static yl_status wait_a_moment(engine *e, yl_error *err)
 {
-    if (e->o.is_interrupted && e->o.is_interrupted(e->o.ctx)) return yl_fail(err, YL_ECANCELED, "interrupted");
+    if (e->is_canceled || (e->o.is_interrupted && e->o.is_interrupted(e->o.ctx))) return yl_fail(err, YL_ECANCELED, "interrupted");
     return engine_pump(e, WAIT_MS, err);
 }
 
@@ -290,11 +290,21 @@ static bool all_ready(const engine *e)
     return true;
 }
 
-static yl_status wire(engine *e, yl_error *err)
+yl_status engine_assign(engine *e, yl_error *err)
 {
     e->epoch++;
+    for (uint32_t i = 0; i < e->n_stages; i++) {
+        e->stages[i].is_ready = false;
+        e->stages[i].sent_bytes = 0;
+    }
     yl_status status = cluster_connect_first(e->cluster, data_endpoint(e, 0), err);
     for (uint32_t i = 0; i < e->n_stages && !status; i++) status = assign(e, i, err);
+    return status;
+}
+
+yl_status engine_wait_until_ready(engine *e, yl_error *err)
+{
+    yl_status status = YL_OK;
     while (!status && !all_ready(e)) {
         show_progress(e);
         status = wait_a_moment(e, err);
@@ -320,14 +330,15 @@ static yl_status make_pipeline(engine *e, yl_error *err)
 
 static yl_status read_model(engine *e, yl_error *err)
 {
-    yl_status status = gguf_open(&e->model, e->o.model_path, err);
+    yl_status status = e->o.model ? YL_OK : gguf_open(&e->own_model, e->o.model_path, err);
     if (status) return status;
+    e->model = e->o.model ? e->o.model : e->own_model;
     status = hparams_read(&e->hp, e->model, err);
     if (!status) status = model_identity(e->model_id, e->model, err);
     return status;
 }
 
-yl_status engine_open(engine **out, const engine_options *options, yl_error *err)
+yl_status engine_begin(engine **out, const engine_options *options, yl_error *err)
 {
     *out = NULL;
     engine *e = calloc(1, sizeof *e);
@@ -340,20 +351,38 @@ yl_status engine_open(engine **out, const engine_options *options, yl_error *err
     if (!status) status = make_pipeline(e, err);
     if (!status) status = start_workers(e, err);
     if (!status) status = wait_for_workers(e, err);
-    if (!status) status = wire(e, err);
+    if (!status) status = engine_assign(e, err);
     if (status) {
         engine_close(e);
         return status;
     }
-    for (uint32_t i = 0; i < e->n_stages; i++) {
+    *out = e;
+    return YL_OK;
+}
+
+yl_status engine_wait(engine *e, yl_error *err)
+{
+    yl_status status = engine_wait_until_ready(e, err);
+    if (status == YL_EREPLAY) status = engine_recover(e, err);
+    for (uint32_t i = 0; i < e->n_stages && !status; i++) {
         const stage *s = &e->stages[i];
         engine_log(e, ENGINE_LOG_DEBUG, "%s: layers %u to %u%s%s, %.1f MiB of weights, %.1f MiB of KV cache, ready after %.0f ms",
                    s->name, s->range.layer_begin, s->range.layer_end, s->range.has_embd ? ", embedding" : "",
                    s->range.has_head ? ", output head" : "", (double)s->ready.weight_bytes / MIB, (double)s->ready.kv_bytes / MIB,
                    (double)s->ready.load_ns / 1e6);
     }
-    *out = e;
-    return YL_OK;
+    return status;
+}
+
+yl_status engine_open(engine **out, const engine_options *options, yl_error *err)
+{
+    yl_status status = engine_begin(out, options, err);
+    if (!status) status = engine_wait(*out, err);
+    if (status) {
+        engine_close(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 void engine_close(engine *e)
@@ -373,6 +402,6 @@ void engine_close(engine *e)
     free(e->stages);
     free(e->row);
     free(e->listeners);
-    gguf_free(e->model);
+    gguf_free(e->own_model);
     free(e);
 }

@@ -35,7 +35,14 @@ void session_name_model(const char *path, yl_error *err)
     if (strncmp(err->msg, path, strlen(path)) != 0) yl_error_context(err, "%s: ", path);
 }
 
-yl_status session_open(session *s, const options *o, console *con, yl_error *err)
+static yl_status make_tokenizer(session *s, yl_error *err)
+{
+    yl_status status = tokenizer_new(&s->t, s->g, err);
+    if (status) session_name_model(s->o->model, err);
+    return status;
+}
+
+yl_status session_open_model(session *s, const options *o, console *con, yl_error *err)
 {
     *s = (session){.o = o, .con = con};
     if (!o->model) return yl_fail(err, YL_EINVAL, "which model? Name its file: -m model.gguf");
@@ -44,7 +51,6 @@ yl_status session_open(session *s, const options *o, console *con, yl_error *err
     yl_status status = gguf_open(&s->g, o->model, err);
     if (status) return status;
     status = hparams_read(&s->hp, s->g, err);
-    if (!status) status = tokenizer_new(&s->t, s->g, err);
     if (status) {
         session_name_model(o->model, err);
         return status;
@@ -52,6 +58,12 @@ yl_status session_open(session *s, const options *o, console *con, yl_error *err
     s->seed = choose_seed(o->seed);
     s->n_ctx = choose_n_ctx(o, &s->hp);
     return YL_OK;
+}
+
+yl_status session_open(session *s, const options *o, console *con, yl_error *err)
+{
+    yl_status status = session_open_model(s, o, con, err);
+    return status ? status : make_tokenizer(s, err);
 }
 
 void session_stop(session *s)
@@ -114,6 +126,7 @@ static void log_line(void *ctx, engine_log_level level, const char *line)
 static void show_progress(void *ctx, const char *what, double fraction)
 {
     console_progress(ctx, what, fraction);
+    if (fraction >= 1) console_end_progress(ctx);
 }
 
 static bool is_interrupted(void *ctx)
@@ -127,6 +140,7 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
     const options *o = s->o;
     return (engine_options){
         .model_path = o->model,
+        .model = s->g,
         .n_local = o->n_local,
         .worker_program = worker_program,
         .n_threads = o->n_threads > 0 ? (uint32_t)o->n_threads : 0,
@@ -155,7 +169,7 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
     };
 }
 
-yl_status session_start(session *s, yl_error *err)
+static yl_status begin(session *s, yl_error *err)
 {
     char found[PATH_MAX];
     yl_status status = s->o->worker_program ? YL_OK : find_worker_program(found, err);
@@ -165,7 +179,21 @@ yl_status session_start(session *s, yl_error *err)
         console_log(s->con, ENGINE_LOG_INFO, "the context has %u positions, the model was trained for %u: -c sets another number",
                     (unsigned)s->n_ctx, (unsigned)s->hp.n_ctx_train);
     interrupt_set_mode(INTERRUPT_CANCELS);
-    status = engine_open(&s->e, &o, err);
+    status = engine_begin(&s->e, &o, err);
+    console_end_progress(s->con);
+    return status;
+}
+
+yl_status session_begin(session *s, yl_error *err)
+{
+    yl_status status = begin(s, err);
+    return status ? status : make_tokenizer(s, err);
+}
+
+yl_status session_start(session *s, yl_error *err)
+{
+    yl_status status = s->e ? YL_OK : begin(s, err);
+    if (!status) status = engine_wait(s->e, err);
     console_end_progress(s->con);
     if (!status) interrupt_set_engine(s->e);
     if (!status && interrupt_came()) return yl_fail(err, YL_ECANCELED, "interrupted");
