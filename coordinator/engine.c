@@ -1,7 +1,8 @@
 /* engine.c: calls on an open model: feed rows, wait for answers.
  *
  * One loop for everything that waits: send what the pipeline has credit for, poll the sockets, handle what came. A failure of the
- * chain is final for the engine: the state of the stages is not known any more. */
+ * chain is final for the engine: the state of the stages is not known any more. A listener's is its request's only: it is kept
+ * aside while the frame that brought the answer is dealt with, for the others in it. */
 #include "engine_internal.h"
 
 #include <inttypes.h>
@@ -44,29 +45,51 @@ static bool join_pieces(engine *e, frame_answer *a)
     return is_last;
 }
 
-/* Between the pipeline and the caller: a row that became non-finite has no answer. */
-static yl_status give_answer(void *ctx, const frame_answer *a, yl_error *err)
+static yl_status tell(engine *e, const listener *l, const frame_answer *a, yl_error *err)
 {
-    engine *e = ctx;
-    if (!e->on_answer) return YL_OK;
+    if (!l->on_answer) return YL_OK;
     if (a->is_fault)
         return yl_fail(
             err, YL_EPEER,
             "position %u became infinite or not a number in %s %u: the model file may be damaged (or try -ctk f32 -ctv f32)",
             a->pos, a->fault_layer == e->hp.n_layer ? "the output head, after layer" : "layer", a->fault_layer);
-    if (a->kind == FRAME_WANT_TOP) return e->on_answer(e->answer_ctx, a, err);
+    if (a->kind == FRAME_WANT_TOP) return l->on_answer(l->ctx, a, err);
     frame_answer whole = *a;
-    return join_pieces(e, &whole) ? e->on_answer(e->answer_ctx, &whole, err) : YL_OK;
+    return join_pieces(e, &whole) ? l->on_answer(l->ctx, &whole, err) : YL_OK;
+}
+
+/* A listener that failed hears no more; why is for the call that waits. */
+static bool tell_or_remember(engine *e, listener *l, const frame_answer *a)
+{
+    yl_error cause = {0};
+    yl_status status = tell(e, l, a, &cause);
+    if (!status) return true;
+    *l = (listener){0};
+    if (!e->unheard.status) {
+        e->unheard = cause;
+        e->unheard.status = status;
+    }
+    return false;
+}
+
+/* Between the pipeline and who asked. */
+static void give_answer(void *ctx, const frame_answer *a)
+{
+    engine *e = ctx;
+    if (!tell_or_remember(e, &e->listeners[a->seq], a)) pipeline_drop(e->pipeline, a->seq);
+}
+
+static void take_awaited(engine *e, const frame_result *r)
+{
+    for (uint32_t i = 0; i < r->n_answers; i++) tell_or_remember(e, &e->awaiting, &r->answers[i]);
+    if (!r->more) e->awaited_id = 0;
 }
 
 static yl_status take_result(engine *e, const frame *f, yl_error *err)
 {
+    e->n_results++;
     if (f->result.id != e->awaited_id) return pipeline_result(e->pipeline, f, give_answer, e, err);
-    for (uint32_t i = 0; i < f->result.n_answers; i++) {
-        yl_status status = give_answer(e, &f->result.answers[i], err);
-        if (status) return status;
-    }
-    if (!f->result.more) e->awaited_id = 0;
+    take_awaited(e, &f->result);
     return YL_OK;
 }
 
@@ -77,12 +100,15 @@ static bool is_about_us(const engine *e, const frame_error *f)
     return f->id && (f->id == e->awaited_id || pipeline_has_in_flight(e->pipeline, f->id));
 }
 
-static yl_status take_error(engine *e, const stage *s, const frame_error *f, yl_error *err)
+static yl_status take_error(engine *e, const stage *s, uint64_t epoch, const frame_error *f, yl_error *err)
 {
-    const char *name = s ? s->name : "?", *text = (const char *)f->message.data;
-    int n = (int)f->message.n_bytes;
-    if (is_about_us(e, f)) return yl_fail(err, YL_EPEER, "worker '%s': %.*s", name, n, text);
-    engine_log(e, ENGINE_LOG_WARN, "worker '%s' refused a frame that we did not send: %.*s", name, n, text);
+    yl_error cause;
+    bool is_loss = s && f->status == YL_EREPLAY;
+    yl_fail(&cause, YL_EPEER, "worker '%s': %.*s", s ? s->name : "?", (int)f->message.n_bytes, (const char *)f->message.data);
+    if (epoch < e->epoch && (is_loss || f->about != FRAME_ASSIGN)) return YL_OK; /* of a wiring that is over */
+    if (is_loss) return engine_lose(e, &cause, err);
+    if (is_about_us(e, f)) return yl_fail(err, YL_EPEER, "%s", cause.msg);
+    engine_log(e, ENGINE_LOG_WARN, "%s (about a frame that we did not send)", cause.msg);
     return YL_OK;
 }
 
@@ -90,7 +116,7 @@ static yl_status take_frame(void *ctx, int worker, const frame *f, yl_error *err
 {
     engine *e = ctx;
     stage *s = stage_of_worker(e, worker);
-    if (f->kind == FRAME_ERROR) return take_error(e, s, &f->error, err);
+    if (f->kind == FRAME_ERROR) return take_error(e, s, f->epoch, &f->error, err);
     if (f->epoch != e->epoch) return YL_OK; /* of a wiring that is over */
     switch (f->kind) {
     case FRAME_RESULT: return take_result(e, f, err);
@@ -152,62 +178,92 @@ static yl_status check_usable(const engine *e, yl_error *err)
     return YL_OK;
 }
 
-/* Remembers a failure of the chain. A callback's own failure leaves the chain whole. */
-static yl_status finish(engine *e, yl_status status, const yl_error *err)
+/* What a call returns: a failure of the chain, which is remembered, or else what a listener had against an answer. */
+static yl_status finish(engine *e, yl_status status, yl_error *err)
 {
-    e->on_answer = NULL;
-    if (status == YL_EPEER || status == YL_EIO || status == YL_EFORMAT) {
+    if (!status && e->unheard.status) {
+        status = e->unheard.status;
+        if (err) *err = e->unheard;
+    } else if (status && status != YL_ECANCELED) {
         e->broken.status = status;
         if (err) e->broken = *err;
     }
+    e->unheard.status = YL_OK;
     return status;
 }
 
-/* Rows of a call that was given up are still on their way: their answers are nobody's. */
-static yl_status wait_for_stale_rows(engine *e, yl_error *err)
+/* One round: what can be sent is sent, what comes is handled. A loss is made up for in the next one. */
+static yl_status advance(engine *e, uint32_t wait_ms, yl_error *err)
 {
-    yl_status status = YL_OK;
-    while (!status && pipeline_n_in_flight(e->pipeline)) {
-        if (e->is_canceled) return yl_fail(err, YL_ECANCELED, "interrupted");
-        status = engine_pump(e, WAIT_MS, err);
+    yl_status status = e->is_canceled ? yl_fail(err, YL_ECANCELED, "interrupted") : engine_recover(e, err);
+    if (!status) status = send_rows(e, err);
+    if (!status) status = engine_pump(e, wait_ms, err);
+    if (status == YL_ECANCELED) {
+        for (uint32_t i = 0; i < e->o.n_seq; i++) pipeline_drop(e->pipeline, i);
     }
+    return status == YL_EREPLAY ? YL_OK : status;
+}
+
+yl_status engine_submit(engine *e, const engine_request *r, yl_error *err)
+{
+    yl_status status = check_usable(e, err);
+    if (status) return status;
+    pipeline_request rows = {
+        .seq = r->seq, .pos = r->pos, .tokens = r->tokens, .n = r->n, .wants = r->wants, .n_wants = r->n_wants};
+    status = pipeline_submit(e->pipeline, &rows, err);
+    if (!status) e->listeners[r->seq] = (listener){r->on_answer, r->ctx};
     return status;
+}
+
+bool engine_is_done(const engine *e, uint32_t seq)
+{
+    return seq >= e->o.n_seq || pipeline_is_done(e->pipeline, seq);
+}
+
+yl_status engine_poll(engine *e, uint32_t wait_ms, yl_error *err)
+{
+    yl_error local;
+    if (!err) err = &local;
+    yl_status status = check_usable(e, err);
+    if (status) return status;
+    uint64_t n_results = e->n_results, now = cluster_now_ms(), deadline = now + wait_ms;
+    do {
+        uint64_t left = deadline > now ? deadline - now : 0;
+        status = advance(e, left < WAIT_MS ? (uint32_t)left : WAIT_MS, err);
+        now = cluster_now_ms();
+    } while (!status && e->n_results == n_results && now < deadline);
+    return finish(e, status, err);
 }
 
 yl_status engine_eval(engine *e, uint32_t seq, uint32_t pos, const int32_t *tokens, size_t n, const frame_want *wants,
                       size_t n_wants, engine_answer_fn *on_answer, void *ctx, yl_error *err)
 {
-    yl_error local;
-    if (!err) err = &local;
-    yl_status status = check_usable(e, err);
-    if (!status) status = wait_for_stale_rows(e, err);
-    if (status) return finish(e, status, err);
-    pipeline_request r = {.seq = seq, .pos = pos, .tokens = tokens, .n = n, .wants = wants, .n_wants = n_wants};
-    status = pipeline_submit(e->pipeline, &r, err);
+    engine_request r = {seq, pos, tokens, n, wants, n_wants, on_answer, ctx};
+    yl_status status = engine_submit(e, &r, err);
     if (status) return status;
-    e->on_answer = on_answer;
-    e->answer_ctx = ctx;
-    while (!status && !pipeline_is_done(e->pipeline, seq)) {
-        if (e->is_canceled) {
-            status = yl_fail(err, YL_ECANCELED, "interrupted");
-            break;
-        }
-        status = send_rows(e, err);
-        if (!status) status = engine_pump(e, WAIT_MS, err);
-    }
+    while (!status && !engine_is_done(e, seq)) status = engine_poll(e, WAIT_MS, err);
     if (status) pipeline_drop(e->pipeline, seq);
-    return finish(e, status, err);
+    return status;
 }
 
-/* Sends a frame by `send` and waits until its id came back. */
+/* Sends a frame by the data chain (worker < 0) or to a worker, and waits until its id came back. YL_EREPLAY: it never will. */
 static yl_status send_and_wait(engine *e, frame *f, uint64_t id, int worker, yl_error *err)
 {
     e->awaited_id = id;
     f->epoch = e->epoch;
     yl_status status = worker < 0 ? cluster_send_data(e->cluster, f, err) : cluster_send(e->cluster, (uint32_t)worker, f, err);
     while (!status && e->awaited_id) status = engine_pump(e, WAIT_MS, err);
+    if (status == YL_EREPLAY && !e->awaited_id) status = YL_OK; /* it came in the same moment: the loss is the next call's */
     e->awaited_id = 0;
-    return finish(e, status, err);
+    return status;
+}
+
+static yl_status ask_again(engine *e, uint32_t seq, uint32_t pos, const frame_want *want, yl_error *err)
+{
+    frame f = {.kind = FRAME_LOGITS};
+    f.logits = (frame_logits){.id = pipeline_take_id(e->pipeline), .seq = seq, .pos = pos, .want = *want};
+    f.logits.want.row = 0;
+    return send_and_wait(e, &f, f.logits.id, e->stages[e->n_stages - 1].worker, err);
 }
 
 yl_status engine_again(engine *e, uint32_t seq, uint32_t pos, const frame_want *want, engine_answer_fn *on_answer, void *ctx,
@@ -217,12 +273,17 @@ yl_status engine_again(engine *e, uint32_t seq, uint32_t pos, const frame_want *
     if (!err) err = &local;
     yl_status status = check_usable(e, err);
     if (status) return status;
-    e->on_answer = on_answer;
-    e->answer_ctx = ctx;
-    frame f = {.kind = FRAME_LOGITS};
-    f.logits = (frame_logits){.id = pipeline_take_id(e->pipeline), .seq = seq, .pos = pos, .want = *want};
-    f.logits.want.row = 0;
-    return send_and_wait(e, &f, f.logits.id, e->stages[e->n_stages - 1].worker, err);
+    e->awaiting = (listener){on_answer, ctx};
+    do {
+        status = engine_recover(e, err);
+        if (status) break;
+        status = pipeline_restore(e->pipeline, seq, pos, err);
+        if (status) return status;
+        e->listeners[seq] = (listener){0};
+        while (!status && !pipeline_is_done(e->pipeline, seq)) status = advance(e, WAIT_MS, err);
+        if (!status) status = ask_again(e, seq, pos, want, err);
+    } while (status == YL_EREPLAY);
+    return finish(e, status, err);
 }
 
 yl_status engine_release(engine *e, uint32_t seq, yl_error *err)
@@ -230,13 +291,15 @@ yl_status engine_release(engine *e, uint32_t seq, yl_error *err)
     yl_error local;
     if (!err) err = &local;
     yl_status status = check_usable(e, err);
-    if (!status) status = wait_for_stale_rows(e, err);
-    if (status) return finish(e, status, err);
+    if (status) return status;
+    if (seq >= e->o.n_seq) return yl_fail(err, YL_EINVAL, "sequence %u of %u", seq, e->o.n_seq);
+    pipeline_drop(e->pipeline, seq);
     frame f = {.kind = FRAME_SEQ};
     f.seq = (frame_seq){.id = pipeline_take_id(e->pipeline), .op = FRAME_SEQ_RELEASE, .seq = seq};
-    status = send_and_wait(e, &f, f.seq.id, -1, err);
+    if (!e->is_lost) status = send_and_wait(e, &f, f.seq.id, -1, err);
+    if (status == YL_EREPLAY) status = YL_OK; /* a chain that begins anew has forgotten the sequence, too */
     if (!status) pipeline_forget_seq(e->pipeline, seq);
-    return status;
+    return finish(e, status, err);
 }
 
 void engine_cancel(engine *e)
@@ -277,11 +340,9 @@ static bool stats_are_owed(const engine *e)
     return false;
 }
 
-yl_status engine_stages(engine *e, engine_stage *stages, yl_error *err)
+static yl_status ask_for_stats(engine *e, yl_error *err)
 {
-    yl_error local;
-    if (!err) err = &local;
-    yl_status status = check_usable(e, err);
+    yl_status status = YL_OK;
     for (uint32_t i = 0; i < e->n_stages && !status; i++) {
         stage *s = &e->stages[i];
         s->stats_id = pipeline_take_id(e->pipeline);
@@ -289,6 +350,19 @@ yl_status engine_stages(engine *e, engine_stage *stages, yl_error *err)
         status = cluster_send(e->cluster, (uint32_t)s->worker, &f, err);
     }
     while (!status && stats_are_owed(e)) status = engine_pump(e, WAIT_MS, err);
+    return status;
+}
+
+yl_status engine_stages(engine *e, engine_stage *stages, yl_error *err)
+{
+    yl_error local;
+    if (!err) err = &local;
+    yl_status status = check_usable(e, err);
+    if (status) return status;
+    do {
+        status = engine_recover(e, err);
+        if (!status) status = ask_for_stats(e, err);
+    } while (status == YL_EREPLAY);
     if (status) return finish(e, status, err);
     for (uint32_t i = 0; i < e->n_stages; i++) {
         const stage *s = &e->stages[i];

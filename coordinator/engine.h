@@ -1,8 +1,13 @@
 /* engine.h: a model, opened over a chain of workers.
  *
  * What a command needs: open a model (workers start or join, get their slices, load them), feed tokens of a sequence, get answers
- * for the rows it wants. The engine owns sockets, worker processes and the pipeline's schedule; it holds no weights. Calls block,
- * from one thread; engine_cancel may come from anywhere. */
+ * for the rows it wants. The engine owns sockets, worker processes and the pipeline's schedule; it holds no weights. One sequence
+ * is fed by engine_eval, which blocks; many at a time by engine_submit and engine_poll. One thread calls; engine_cancel may come
+ * from anywhere.
+ *
+ * A worker that says that it lost what it held (YL_EREPLAY) gets its slice again, and whatever sequences it had is fed again: every
+ * call that waits may take longer then, and a line in the log says so, but answers stay the same bits, each given once. When that
+ * happens a fourth time within a minute it is final. */
 #ifndef YL_ENGINE_H
 #define YL_ENGINE_H
 
@@ -37,10 +42,11 @@ typedef struct engine_options {
     uint32_t timeout_ms;  /* a worker silent, or standing still, this long is lost; 0: 10,000 */
     bool verbose;         /* workers log what they do */
     const char *log_path; /* workers' stderr goes there (appended), NULL: to ours */
-    /* Lines for the log, and progress of loading in [0, 1] (what: "loading weights"); may be NULL. */
+    /* Lines for the log, and progress of loading in [0, 1] (what: "loading weights"), also when a worker that lost its weights
+     * loads them again; may be NULL. */
     void (*on_log)(void *ctx, engine_log_level level, const char *line);
     void (*on_progress)(void *ctx, const char *what, double fraction);
-    bool (*is_interrupted)(void *ctx); /* asked while opening waits: true makes it fail with YL_ECANCELED; may be NULL */
+    bool (*is_interrupted)(void *ctx); /* asked while workers load: true makes the call fail with YL_ECANCELED; may be NULL */
     void *ctx;
 } engine_options;
 
@@ -56,21 +62,45 @@ const hparams *engine_hparams(const engine *e);
 uint32_t engine_n_ctx(const engine *e);
 
 /* Called for every answer, in order of rows; views are valid during the call. `row` in the answer counts from the first token of
- * the call. Anything but YL_OK ends the call with that status and *err as the callback left it. */
+ * the request. Anything but YL_OK gives the request up: the call that waits returns that status, and *err as the callback left it.
+ * It must not call the engine. */
 typedef yl_status engine_answer_fn(void *ctx, const frame_answer *answer, yl_error *err);
 
-/* Feeds tokens at positions [pos, pos + n) of sequence seq (< n_seq), after truncating it to pos; cut in micro-batches that keep
- * all stages busy. wants: rows ascending, counted within `tokens`. Returns when every answer was given. YL_EINVAL: pos + n beyond
- * n_ctx, a token beyond n_vocab; YL_EPEER: a worker was lost or refused; YL_ECANCELED: engine_cancel (positions from pos on are
- * then undefined: feed them again). A row that became non-finite is YL_EPEER: "layer 3, position 17: ...". */
+/* Tokens to be fed at positions [pos, pos + n) of sequence seq, after truncating it to pos. The arrays are borrowed until the
+ * request is done. */
+typedef struct engine_request {
+    uint32_t seq, pos;
+    const int32_t *tokens; /* [n] */
+    size_t n;
+    const frame_want *wants; /* [n_wants] rows ascending, counted within `tokens` */
+    size_t n_wants;
+    engine_answer_fn *on_answer; /* NULL: answers are of no interest */
+    void *ctx;
+} engine_request;
+
+/* Queues a request and returns at once; nothing leaves before engine_poll. What is queued between two polls travels together, so
+ * submit for all sequences that are ready, then poll. One request a sequence at a time. YL_EINVAL: it has one already; pos + n
+ * beyond n_ctx, a sequence beyond n_seq, a token beyond n_vocab; then nothing changed. */
+yl_status engine_submit(engine *e, const engine_request *r, yl_error *err);
+
+/* Was every answer of the sequence's last request given (or the request given up)? True if it never had one. */
+bool engine_is_done(const engine *e, uint32_t seq);
+
+/* Sends what there is credit for, waits for frames and handles them; callbacks run inside it. Returns when a RESULT was handled or
+ * wait_ms have passed. YL_EPEER: a worker was lost or refused, which is final for the engine; YL_ECANCELED: engine_cancel, all
+ * requests were given up (positions from their pos on are then undefined: feed them again). A row that became non-finite is
+ * YL_EPEER, "position 17 became infinite ...", and like a callback's failure ends its own request only. */
+yl_status engine_poll(engine *e, uint32_t wait_ms, yl_error *err);
+
+/* Submits a request and polls until it is done. Errors as of both; the request is given up then. */
 yl_status engine_eval(engine *e, uint32_t seq, uint32_t pos, const int32_t *tokens, size_t n, const frame_want *wants,
                       size_t n_wants, engine_answer_fn *on_answer, void *ctx, yl_error *err);
 
-/* Asks again, differently, for a row of the last engine_eval of the sequence that had a want. pos: its position. */
+/* Asks again, differently, for the last row of the sequence's last request that had a want. pos: its position. Blocks. */
 yl_status engine_again(engine *e, uint32_t seq, uint32_t pos, const frame_want *want, engine_answer_fn *on_answer, void *ctx,
                        yl_error *err);
 
-/* Forgets a sequence. */
+/* Forgets a sequence, and gives its request up. Blocks. */
 yl_status engine_release(engine *e, uint32_t seq, yl_error *err);
 
 /* Makes a running or the next call return YL_ECANCELED soon. Safe in a signal handler. engine_resume makes calls work again. */
