@@ -42,7 +42,8 @@ struct native_cache {
     tile_cache *dir;
     tile_cache_index *index;
     native_verifier *verifier;
-    bool gave_up; /* no file can be made */
+    bool gave_up;  /* no file can be made */
+    bool is_first; /* nothing was assigned before */
 
     uint64_t epoch;
     bool may_make;
@@ -192,7 +193,7 @@ static yl_status open_units(native_cache *c, yl_error *err)
         if (!status && c->units[i].has_key) open_unit(c, &c->units[i]);
     }
     c->next = 0;
-    c->phase = c->may_make ? MAKING : CHECKING;
+    c->phase = c->may_make && c->is_first ? MAKING : CHECKING;
     return status;
 }
 
@@ -242,7 +243,7 @@ static yl_status step_making(native_cache *c, yl_error *err)
 
 /* ---- damage ---- */
 
-static void describe_damage(yl_error *cause, const tile_file *f, uint64_t chunk)
+static void describe_damage(yl_error *cause, const tile_file *f, uint64_t chunk, bool may_make)
 {
     const tile_cache_head *h = tile_file_head(f);
     char what[32];
@@ -250,15 +251,15 @@ static void describe_damage(yl_error *cause, const tile_file *f, uint64_t chunk)
         snprintf(what, sizeof what, "layer %" PRIu32, h->layer);
     else
         snprintf(what, sizeof what, "%s", h->unit == TILE_CACHE_HEAD ? "the output head" : "the embedding");
-    yl_fail(cause, YL_EREPLAY, "%s's cache file %s is damaged (chunk %" PRIu64 "): it is made anew", what, tile_file_path(f),
-            chunk);
+    yl_fail(cause, YL_EREPLAY, "%s's cache file %s is damaged (chunk %" PRIu64 "): it is %s", what, tile_file_path(f), chunk,
+            may_make ? "made anew" : "removed");
 }
 
 static void on_damage(void *ctx, uint64_t epoch, const tile_file *f, uint64_t chunk)
 {
     native_cache *c = ctx;
     yl_error cause;
-    describe_damage(&cause, f, chunk);
+    describe_damage(&cause, f, chunk, true);
     c->o.on_damage(c->o.ctx, epoch, &cause);
 }
 
@@ -280,7 +281,8 @@ static void step_checking(native_cache *c)
 {
     for (; c->next < c->n_units && !c->units[c->next].file; c->next++) c->next_chunk = 0;
     if (c->next == c->n_units) {
-        c->phase = DONE;
+        c->next = 0;
+        c->phase = c->may_make ? MAKING : DONE;
         return;
     }
     unit *u = &c->units[c->next];
@@ -291,8 +293,8 @@ static void step_checking(native_cache *c)
     const uint8_t *bad = memchr(k.is_bad, 1, n);
     if (bad) {
         yl_error cause;
-        describe_damage(&cause, u->file, k.first + (uint64_t)(bad - k.is_bad));
-        say(c, 0, "%.*s: it is removed", (int)(strstr(cause.msg, ": it is made") - cause.msg), cause.msg);
+        describe_damage(&cause, u->file, k.first + (uint64_t)(bad - k.is_bad), c->may_make);
+        say(c, c->may_make ? 2 : 0, "%s", cause.msg);
         tile_file_unlink(u->file);
         tile_file_close(u->file);
         u->file = NULL;
@@ -339,23 +341,24 @@ static yl_status begin(void *ctx, uint64_t epoch, const frame_tensor *tensors, u
     return status;
 }
 
-/* All is there that will be: says so, and has what was not just made checked. */
+/* All is there that will be: says so, and has checked what was neither just made nor checked already. */
 static void begin_use(native_cache *c)
 {
-    tile_file *found[64], **files = found;
-    size_t n = 0, n_made = 0;
+    tile_file **files = calloc(c->n_units + 1, sizeof *files); /* NULL: they go unchecked */
+    size_t n = 0, n_found = 0, n_made = 0;
     uint64_t n_bytes = 0;
-    if (c->n_units > sizeof found / sizeof *found) files = calloc(c->n_units, sizeof *files);
     for (uint32_t i = 0; i < c->n_units; i++) {
         const unit *u = &c->units[i];
         if (!u->file) continue;
         n_bytes += u->head.file_bytes;
         n_made += u->was_made;
+        n_found += !u->was_made;
         if (files && !u->was_made) files[n++] = u->file;
     }
-    if (c->may_make && files) native_verifier_begin(c->verifier, c->epoch, files, n);
-    if (files != found) free(files);
-    say(c, 2, "weight cache %s: %zu files found, %zu made, %.1f MiB", tile_cache_path(c->dir), n, n_made,
+    if (c->may_make && c->is_first) native_verifier_begin(c->verifier, c->epoch, files, n);
+    free(files);
+    c->is_first = false;
+    say(c, 2, "weight cache %s: %zu files found, %zu made, %.1f MiB", tile_cache_path(c->dir), n_found, n_made,
         (double)n_bytes / (1 << 20));
 }
 
@@ -394,6 +397,7 @@ yl_status native_cache_new(native_cache **out, const native_cache_options *optio
     native_cache *c = calloc(1, sizeof *c);
     if (!c) return yl_fail(err, YL_ENOMEM, "no memory for the weight cache");
     c->o = *options;
+    c->is_first = true;
     yl_status status = tile_cache_open(&c->dir, options->dir, options->max_bytes, err);
     if (!status)
         status =
