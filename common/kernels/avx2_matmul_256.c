@@ -253,8 +253,10 @@ AVX2_BODY void add_sub_block(__m256i *isum, int n, const uint8_t *unit, sub_bloc
     }
 }
 
-/* acc[h * n + i] += what half `half` + h of the unit is worth with row i of the panel, for n_h halves and n rows. */
-AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int half, const uint8_t *x, int width, format_256 f)
+/* acc[h * n + i] += what half `half` + h of the unit is worth with row i of the panel, for n_h halves and n rows. asks: for
+ * the lines PREFETCH_BYTES ahead of the unit's. */
+AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int half, const uint8_t *x, int width, bool asks,
+                        format_256 f)
 {
     const int n_lines = (int)f.unit_bytes / LINE_BYTES;
     __m256i sc[N_HALVES][4], min[N_HALVES][4], isum[4];
@@ -266,8 +268,7 @@ AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int ha
 #pragma GCC unroll 16
     for (int k = 0; k < f.n_sub; k++) {
         const sub_block at = f.nth(k);
-        if (width == 1)
-            prefetch_lines(unit + k * n_lines / f.n_sub * LINE_BYTES, (k + 1) * n_lines / f.n_sub - k * n_lines / f.n_sub);
+        if (asks) prefetch_lines(unit + k * n_lines / f.n_sub * LINE_BYTES, (k + 1) * n_lines / f.n_sub - k * n_lines / f.n_sub);
 #pragma GCC unroll 2
         for (int h = 0; h < n_h; h++) {
             const uint8_t *x_at = x + (PANEL_256_Q + at.s * (256 / f.n_sub)) * width;
@@ -283,13 +284,15 @@ AVX2_BODY void rows_times_256(const tile_job *job, int width, int first, int n, 
 {
     const uint8_t *unit = job->tile, *block = job->panel + first * 4;
     const int half_begin = (int)job->row_begin / HALF_ROWS, half_end = ((int)job->row_end - 1) / HALF_ROWS + 1;
+    const bool asks = job->from_memory && first == 0;
     __m256 acc[N_HALVES * 4];
     begin_sums(job, acc, first, n);
     for (size_t u = 0; u < job->n_units; u++, unit += f.unit_bytes, block += width * PANEL_256_BYTES) {
         if (width == 1)
-            add_unit(acc, N_HALVES, n, unit, 0, block, width, f);
+            add_unit(acc, N_HALVES, n, unit, 0, block, width, true, f);
         else
-            for (int h = half_begin; h < half_end; h++) add_unit(acc + h * n, 1, n, unit, h, block, width, f);
+            for (int h = half_begin; h < half_end; h++)
+                add_unit(acc + h * n, 1, n, unit, h, block, width, asks && h == half_begin, f);
     }
     store_sums(job, acc, first, n);
 }

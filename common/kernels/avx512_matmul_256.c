@@ -228,7 +228,7 @@ AVX512_BODY void times_panel(const tile_job *job, int width, format_256 f)
             /* gcc would load a unit's lines long before their use, and so before their prefetch (Q6_K: 22 GB/s, with this 30). */
             if (f.nth) __asm__ volatile("" : : : "memory");
             const sub_block at = f.nth ? f.nth(k) : (sub_block){k, 0, 0, 0};
-            if (width == 1)
+            if (width == 1 || job->from_memory)
                 prefetch_lines(unit + k * n_lines / n_sub * LINE_BYTES, (k + 1) * n_lines / n_sub - k * n_lines / n_sub);
             __m512i q[8], scale = scale_of(sc, at.s);
             f.weights(q, unit, at);

@@ -101,7 +101,7 @@ AVX512_BODY void times_panel(const tile_job *job, int width, format_32 f)
     for (size_t u = 0; u < job->n_units; u++, unit += f.unit_bytes) {
 #pragma GCC unroll 2
         for (int b = 0; b < 2; b++, block += width * PANEL_32_BYTES) {
-            if (width == 1)
+            if (width == 1 || job->from_memory)
                 prefetch_lines(unit + b * half_lines * LINE_BYTES, b ? (int)f.unit_bytes / LINE_BYTES - half_lines : half_lines);
             __m512i q[8];
             f.unpack(q, unit, b);
