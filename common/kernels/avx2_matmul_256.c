@@ -152,16 +152,14 @@ AVX2_BODY void scales_iq4_xs(__m256i sc[4], __m256i min[4], const uint8_t *unit,
     (void)min;
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
-        __m256i packed = _mm256_setzero_si256();
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++) {
-            const int s = 4 * i + k;
-            __m256i four = _mm256_and_si256(_mm256_srli_epi32(low, 4 * s), _mm256_set1_epi32(15));
-            __m256i two = _mm256_and_si256(_mm256_srli_epi32(high, 2 * s), _mm256_set1_epi32(3));
-            __m256i six = _mm256_or_si256(four, _mm256_slli_epi32(two, 4));
-            packed = _mm256_or_si256(packed, _mm256_slli_epi32(six, 8 * k));
-        }
-        sc[i] = _mm256_sub_epi8(packed, _mm256_set1_epi8(32));
+        /* The four nibbles, and the four pairs of bits, move apart by halves: first two of them, then one a byte. */
+        __m256i four = i ? _mm256_srli_epi32(low, 16) : _mm256_and_si256(low, _mm256_set1_epi32(0xffff));
+        __m256i two = i ? _mm256_srli_epi32(high, 8) : _mm256_and_si256(high, _mm256_set1_epi32(0xff));
+        four = _mm256_and_si256(_mm256_or_si256(four, _mm256_slli_epi32(four, 8)), _mm256_set1_epi32(0x00ff00ff));
+        four = _mm256_and_si256(_mm256_or_si256(four, _mm256_slli_epi32(four, 4)), _mm256_set1_epi32(0x0f0f0f0f));
+        two = _mm256_and_si256(_mm256_or_si256(two, _mm256_slli_epi32(two, 12)), _mm256_set1_epi32(0x000f000f));
+        two = _mm256_and_si256(_mm256_or_si256(two, _mm256_slli_epi32(two, 6)), _mm256_set1_epi32(0x03030303));
+        sc[i] = _mm256_sub_epi8(_mm256_or_si256(four, _mm256_slli_epi32(two, 4)), _mm256_set1_epi8(32));
     }
 }
 
