@@ -152,16 +152,14 @@ AVX2_BODY void scales_iq4_xs(__m256i sc[4], __m256i min[4], const uint8_t *unit,
     (void)min;
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
-        __m256i packed = _mm256_setzero_si256();
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++) {
-            const int s = 4 * i + k;
-            __m256i four = _mm256_and_si256(_mm256_srli_epi32(low, 4 * s), _mm256_set1_epi32(15));
-            __m256i two = _mm256_and_si256(_mm256_srli_epi32(high, 2 * s), _mm256_set1_epi32(3));
-            __m256i six = _mm256_or_si256(four, _mm256_slli_epi32(two, 4));
-            packed = _mm256_or_si256(packed, _mm256_slli_epi32(six, 8 * k));
-        }
-        sc[i] = _mm256_sub_epi8(packed, _mm256_set1_epi8(32));
+        /* The four nibbles, and the four pairs of bits, move apart by halves: first two of them, then one a byte. */
+        __m256i four = i ? _mm256_srli_epi32(low, 16) : _mm256_and_si256(low, _mm256_set1_epi32(0xffff));
+        __m256i two = i ? _mm256_srli_epi32(high, 8) : _mm256_and_si256(high, _mm256_set1_epi32(0xff));
+        four = _mm256_and_si256(_mm256_or_si256(four, _mm256_slli_epi32(four, 8)), _mm256_set1_epi32(0x00ff00ff));
+        four = _mm256_and_si256(_mm256_or_si256(four, _mm256_slli_epi32(four, 4)), _mm256_set1_epi32(0x0f0f0f0f));
+        two = _mm256_and_si256(_mm256_or_si256(two, _mm256_slli_epi32(two, 12)), _mm256_set1_epi32(0x000f000f));
+        two = _mm256_and_si256(_mm256_or_si256(two, _mm256_slli_epi32(two, 6)), _mm256_set1_epi32(0x03030303));
+        sc[i] = _mm256_sub_epi8(_mm256_or_si256(four, _mm256_slli_epi32(two, 4)), _mm256_set1_epi8(32));
     }
 }
 
@@ -253,8 +251,10 @@ AVX2_BODY void add_sub_block(__m256i *isum, int n, const uint8_t *unit, sub_bloc
     }
 }
 
-/* acc[h * n + i] += what half `half` + h of the unit is worth with row i of the panel, for n_h halves and n rows. */
-AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int half, const uint8_t *x, int width, format_256 f)
+/* acc[h * n + i] += what half `half` + h of the unit is worth with row i of the panel, for n_h halves and n rows. asks: for
+ * the lines PREFETCH_BYTES ahead of the unit's. */
+AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int half, const uint8_t *x, int width, bool asks,
+                        format_256 f)
 {
     const int n_lines = (int)f.unit_bytes / LINE_BYTES;
     __m256i sc[N_HALVES][4], min[N_HALVES][4], isum[4];
@@ -266,8 +266,7 @@ AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int ha
 #pragma GCC unroll 16
     for (int k = 0; k < f.n_sub; k++) {
         const sub_block at = f.nth(k);
-        if (width == 1)
-            prefetch_lines(unit + k * n_lines / f.n_sub * LINE_BYTES, (k + 1) * n_lines / f.n_sub - k * n_lines / f.n_sub);
+        if (asks) prefetch_lines(unit + k * n_lines / f.n_sub * LINE_BYTES, (k + 1) * n_lines / f.n_sub - k * n_lines / f.n_sub);
 #pragma GCC unroll 2
         for (int h = 0; h < n_h; h++) {
             const uint8_t *x_at = x + (PANEL_256_Q + at.s * (256 / f.n_sub)) * width;
@@ -283,13 +282,15 @@ AVX2_BODY void rows_times_256(const tile_job *job, int width, int first, int n, 
 {
     const uint8_t *unit = job->tile, *block = job->panel + first * 4;
     const int half_begin = (int)job->row_begin / HALF_ROWS, half_end = ((int)job->row_end - 1) / HALF_ROWS + 1;
+    const bool asks = job->from_memory && first == 0;
     __m256 acc[N_HALVES * 4];
     begin_sums(job, acc, first, n);
     for (size_t u = 0; u < job->n_units; u++, unit += f.unit_bytes, block += width * PANEL_256_BYTES) {
         if (width == 1)
-            add_unit(acc, N_HALVES, n, unit, 0, block, width, f);
+            add_unit(acc, N_HALVES, n, unit, 0, block, width, true, f);
         else
-            for (int h = half_begin; h < half_end; h++) add_unit(acc + h * n, 1, n, unit, h, block, width, f);
+            for (int h = half_begin; h < half_end; h++)
+                add_unit(acc + h * n, 1, n, unit, h, block, width, asks && h == half_begin, f);
     }
     store_sums(job, acc, first, n);
 }

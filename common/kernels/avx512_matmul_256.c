@@ -162,16 +162,14 @@ AVX512_BODY void scales_iq4_xs(__m512i sc[4], __m512i min[4], const uint8_t *uni
     (void)min;
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
-        __m512i packed = _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++) {
-            const unsigned s = (unsigned)(4 * i + k);
-            __m512i four = _mm512_and_si512(_mm512_srli_epi32(low, 4 * s), _mm512_set1_epi32(15));
-            __m512i two = _mm512_and_si512(_mm512_srli_epi32(high, 2 * s), _mm512_set1_epi32(3));
-            __m512i six = _mm512_or_si512(four, _mm512_slli_epi32(two, 4));
-            packed = _mm512_or_si512(packed, _mm512_slli_epi32(six, (unsigned)(8 * k)));
-        }
-        sc[i] = _mm512_sub_epi8(packed, _mm512_set1_epi8(32));
+        /* The four nibbles, and the four pairs of bits, move apart by halves: first two of them, then one a byte. */
+        __m512i four = i ? _mm512_srli_epi32(low, 16) : _mm512_and_si512(low, _mm512_set1_epi32(0xffff));
+        __m512i two = i ? _mm512_srli_epi32(high, 8) : _mm512_and_si512(high, _mm512_set1_epi32(0xff));
+        four = _mm512_and_si512(_mm512_or_si512(four, _mm512_slli_epi32(four, 8)), _mm512_set1_epi32(0x00ff00ff));
+        four = _mm512_and_si512(_mm512_or_si512(four, _mm512_slli_epi32(four, 4)), _mm512_set1_epi32(0x0f0f0f0f));
+        two = _mm512_and_si512(_mm512_or_si512(two, _mm512_slli_epi32(two, 12)), _mm512_set1_epi32(0x000f000f));
+        two = _mm512_and_si512(_mm512_or_si512(two, _mm512_slli_epi32(two, 6)), _mm512_set1_epi32(0x03030303));
+        sc[i] = _mm512_sub_epi8(_mm512_or_si512(four, _mm512_slli_epi32(two, 4)), _mm512_set1_epi8(32));
     }
 }
 
@@ -228,7 +226,7 @@ AVX512_BODY void times_panel(const tile_job *job, int width, format_256 f)
             /* gcc would load a unit's lines long before their use, and so before their prefetch (Q6_K: 22 GB/s, with this 30). */
             if (f.nth) __asm__ volatile("" : : : "memory");
             const sub_block at = f.nth ? f.nth(k) : (sub_block){k, 0, 0, 0};
-            if (width == 1)
+            if (width == 1 || job->from_memory)
                 prefetch_lines(unit + k * n_lines / n_sub * LINE_BYTES, (k + 1) * n_lines / n_sub - k * n_lines / n_sub);
             __m512i q[8], scale = scale_of(sc, at.s);
             f.weights(q, unit, at);
@@ -238,7 +236,7 @@ AVX512_BODY void times_panel(const tile_job *job, int width, format_256 f)
                 __m512i sum = _mm512_setzero_si512();
 #pragma GCC unroll 8
                 for (int g = 0; g < 8; g++) {
-                    if (g < n_groups) sum = _mm512_dpbusd_epi32(sum, q[g], broadcast_dword(x + g * width * 4));
+                    if (g < n_groups) sum = add_products(sum, q[g], x + g * width * 4);
                 }
                 isum[n] = _mm512_add_epi32(isum[n], _mm512_mullo_epi32(sum, scale));
             }
@@ -256,7 +254,7 @@ AVX512_BODY void times_panel(const tile_job *job, int width, format_256 f)
             __m512i rest = f.log2_offset == HAS_MIN ? _mm512_setzero_si512() : isum[n];
 #pragma GCC unroll 8
             for (int p = 0; p < n_sub / 2; p++)
-                rest = _mm512_dpwssd_epi32(rest, pairs[p], broadcast_dword(block + sums_at * width + (p * width + n) * 4));
+                rest = add_pair_products(rest, pairs[p], block + sums_at * width + (p * width + n) * 4);
             __m512 d_x = broadcast_float(block + n * 4);
             if (f.log2_offset == HAS_MIN) {
                 __m512 value =

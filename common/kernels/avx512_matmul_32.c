@@ -101,7 +101,7 @@ AVX512_BODY void times_panel(const tile_job *job, int width, format_32 f)
     for (size_t u = 0; u < job->n_units; u++, unit += f.unit_bytes) {
 #pragma GCC unroll 2
         for (int b = 0; b < 2; b++, block += width * PANEL_32_BYTES) {
-            if (width == 1)
+            if (width == 1 || job->from_memory)
                 prefetch_lines(unit + b * half_lines * LINE_BYTES, b ? (int)f.unit_bytes / LINE_BYTES - half_lines : half_lines);
             __m512i q[8];
             f.unpack(q, unit, b);
@@ -113,7 +113,7 @@ AVX512_BODY void times_panel(const tile_job *job, int width, format_32 f)
                 __m512i sum = broadcast_dword(block + PANEL_32_SUM * width + n * 4), isum = _mm512_setzero_si512();
                 if (f.log2_offset) isum = _mm512_sub_epi32(isum, _mm512_slli_epi32(sum, (unsigned)f.log2_offset));
 #pragma GCC unroll 8
-                for (int g = 0; g < 8; g++) isum = _mm512_dpbusd_epi32(isum, q[g], broadcast_dword(x + g * width * 4));
+                for (int g = 0; g < 8; g++) isum = add_products(isum, q[g], x + g * width * 4);
                 __m512 d_x = broadcast_float(block + n * 4);
                 if (f.m_at) {
                     __m512 value =

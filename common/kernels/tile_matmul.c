@@ -64,6 +64,7 @@ static size_t times_panel(const product *p, const chunk *c, size_t x_row)
                           .n_rows = n_rows,
                           .row_begin = p->row_begin > first_row ? p->row_begin - first_row : 0,
                           .row_end = min_size(p->row_end - first_row, TILE_ROWS),
+                          .from_memory = x_row == 0 && p->w->layout == MATRIX_TILES,
                           .continues = c->first > 0};
     p->k->times[c->type](&job);
     return n_rows;

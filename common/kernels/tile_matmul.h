@@ -23,6 +23,7 @@ typedef struct tile_job {
     size_t y_stride;
     size_t n_rows;             /* rows of the panel that are not filling */
     size_t row_begin, row_end; /* rows of the tile that are wanted */
+    bool from_memory;          /* the tile is met for the first time: its lines are worth asking for */
     bool continues;            /* sums begin with what is in y: that of the columns before. Else with 0. */
 } tile_job;
 
