@@ -447,42 +447,68 @@ static void attention_values(const attention *a, size_t d_begin, size_t d_end)
 
 /* ---- attention: softmax ---- */
 
-/* 16 scores of a query, from position j on. */
-VF_INLINE float *scores_at(const attention *a, size_t query, size_t j)
+enum { PAGE_VECTORS = KV_PAGE_POSITIONS / VF_LANES };
+
+/* A query's scores at the positions of a page. */
+VF_INLINE float *scores_of_page(const attention *a, size_t query, size_t page)
 {
-    return a->scores + (j / KV_PAGE_POSITIONS * a->n_query + query) * KV_PAGE_POSITIONS + j % KV_PAGE_POSITIONS;
+    return a->scores + (page * a->n_query + query) * KV_PAGE_POSITIONS;
 }
 
-/* The largest score of the n positions that a query attends; NaN if one is NaN or +infinity, which would disappear in exp. Those
- * behind them in the last vector become copies of the first. */
-static float top_score(const attention *a, size_t query, size_t n)
+/* The largest score in n_pages whole pages; NaN if one is NaN or +infinity, which would disappear in exp. */
+static float top_score(const attention *a, size_t query, size_t n_pages)
 {
-    float first = *scores_at(a, query, 0);
-    for (size_t j = n; j % VF_LANES; j++) *scores_at(a, query, j) = first;
-    vf max = vf_set1(first);
+    vf max[PAGE_VECTORS];
     int good = 1;
-    for (size_t j = 0; j < n; j += VF_LANES) {
-        vf x = vf_load(scores_at(a, query, j));
-        good &= vf_all_less(x, INFINITY);
-        max = vf_max(x, max);
+    VF_UNROLL
+    for (size_t v = 0; v < PAGE_VECTORS; v++) max[v] = vf_set1(*scores_of_page(a, query, 0));
+    for (size_t page = 0; page < n_pages; page++) {
+        const float *s = scores_of_page(a, query, page);
+        VF_UNROLL
+        for (size_t v = 0; v < PAGE_VECTORS; v++) {
+            vf x = vf_load(s + v * VF_LANES);
+            good &= vf_all_less(x, INFINITY);
+            max[v] = vf_max(x, max[v]);
+        }
     }
-    return good ? max_lanes(max) : __builtin_nanf("");
+    return good ? max_lanes(vf_max(vf_max(max[0], max[1]), vf_max(max[2], max[3]))) : __builtin_nanf("");
 }
 
-/* exp(s_j - max), +0 behind the n positions that the query attends, and the sum by N10. */
+/* A page's 64 scores become exp(s - max), max the largest of all; several vectors at a time hide how long one exp takes. */
+VF_INLINE void exp_page(float *s, vf max)
+{
+    VF_UNROLL
+    for (size_t v = 0; v < PAGE_VECTORS; v++) {
+        vf x = vf_sub(vf_load(s + v * VF_LANES), max);
+        vf_store(s + v * VF_LANES, vf_keep_from(exp_within(x), x, -87.0f));
+    }
+}
+
+static void fill_page(float *s, float value)
+{
+    for (size_t v = 0; v < PAGE_VECTORS; v++) vf_store(s + v * VF_LANES, vf_set1(value));
+}
+
+/* The query attends n positions; its scores behind them, up to the end of the last page, become +0. */
 static void softmax_query(const attention *a, size_t query, size_t n)
 {
-    size_t n_slots = attention_n_pages(a) * KV_PAGE_POSITIONS, j = 0;
-    float top = top_score(a, query, n);
-    vf max = vf_set1(top), sum = vf_zero(), bad = vf_set1(top - top); /* +0, or NaN */
-    for (; j < n; j += VF_LANES) {
-        float *s = scores_at(a, query, j);
-        vf e = vf_add(exp_lanes(vf_sub(vf_load(s), max)), bad);
-        if (n - j < VF_LANES) e = vf_first_n(e, n - j);
-        sum = vf_add(sum, e);
-        vf_store(s, e);
+    size_t n_pages = (n + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS, n_last = n - (n_pages - 1) * KV_PAGE_POSITIONS;
+    float *last = scores_of_page(a, query, n_pages - 1), first = *scores_of_page(a, query, 0);
+    for (size_t j = n_last; j < KV_PAGE_POSITIONS; j++) last[j] = first; /* not to be the largest */
+    float top = top_score(a, query, n_pages);
+    vf sum = vf_zero();
+    for (size_t page = 0; page < n_pages; page++) {
+        float *s = scores_of_page(a, query, page);
+        if (top == top) {
+            exp_page(s, vf_set1(top));
+        } else {
+            fill_page(s, top);
+        }
+        for (size_t j = n_last; page == n_pages - 1 && j < KV_PAGE_POSITIONS; j++) s[j] = 0.0f;
+        VF_UNROLL
+        for (size_t v = 0; v < PAGE_VECTORS; v++) sum = vf_add(sum, vf_load(s + v * VF_LANES));
     }
-    for (; j < n_slots; j += VF_LANES) vf_store(scores_at(a, query, j), vf_zero());
+    for (size_t page = n_pages; page < attention_n_pages(a); page++) fill_page(scores_of_page(a, query, page), 0.0f);
     a->sums[query] = sum_lanes(sum);
 }
 
