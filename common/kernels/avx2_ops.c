@@ -1,5 +1,4 @@
-/* avx2_ops.c: the bodies of kernels compiled for AVX2 and F16C. The build sets the flags of this file
- * alone. */
+/* avx2_ops.c: the bodies of kernels compiled for AVX2 and F16C. The build sets the flags of this file alone. */
 #include "avx2_ops.h"
 
 #include "attention_body.h"
