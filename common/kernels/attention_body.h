@@ -1,4 +1,4 @@
-/* attention_body.h: the KV cache and attention, written once over the vocabulary of simd_f32.h; included as ops_body.h is.
+/* attention_body.h: attention, written once over the vocabulary of simd_f32.h; included as ops_body.h is.
  *
  * Attention is where the time goes: every key and value of a context is read once a layer and row. The idea of both halves is the
  * same tile: n_t queries times n_v vectors, all of it accumulators in registers, so that what is loaded (and widened from f16 or
@@ -13,17 +13,13 @@
 #include <math.h> /* INFINITY */
 
 #include "attention.h"
+#include "kv_store_body.h"
 #include "ops_body.h"
 
 _Static_assert((int)VF_LANES == (int)KV_BLOCK_POSITIONS, "a vector is a block of keys");
-_Static_assert(VF_TILE == 4 || VF_TILE == 6 || VF_TILE == 12, "tiles that the choices of attention know");
+_Static_assert(VF_TILE == 4 || VF_TILE == 6 || VF_TILE == 8 || VF_TILE == 12, "tiles that the choices of attention know");
 
-/* ---- the KV cache (kv_page.h has the layouts) ---- */
-
-VF_INLINE size_t kv_elem_bytes(kv_type type)
-{
-    return type == KV_F16 ? sizeof(uint16_t) : type == KV_F32 ? sizeof(float) : sizeof(int8_t);
-}
+/* ---- tiles ---- */
 
 /* n <= 16 neighbouring values of the cache, f16 or f32. With n a constant 16 the choice is made by the compiler, as that of the
  * type is. */
@@ -39,128 +35,6 @@ VF_INLINE void prefetch(const uint8_t *next)
     __builtin_prefetch(next, 0, 2);
 }
 
-/* Whether x, [n], is finite as values of the cache; from 65520 on, nearest even makes an f16 infinite. */
-static int plain_is_finite(const float *x, kv_type type, size_t n)
-{
-    float limit = type == KV_F16 ? 65520.0f : INFINITY;
-    size_t whole = n - n % VF_LANES;
-    int finite = vf_all_less(vf_abs(vf_load_n(x + whole, n % VF_LANES)), limit);
-    for (size_t i = 0; i < whole; i += VF_LANES) finite &= vf_all_less(vf_abs(vf_load(x + i)), limit);
-    return finite;
-}
-
-/* The same of q8_0, where the scales are f16. */
-static int groups_are_finite(const float *x, size_t n)
-{
-    int finite = 1;
-    for (size_t i = 0; i < n; i += KV_GROUP_ELEMS) {
-        vf m = vf_max_magnitude(vf_max_magnitude(vf_zero(), vf_load(x + i)), vf_load(x + i + VF_LANES));
-        finite &= vf_top_magnitude(m) / 127.0f < 65520.0f;
-    }
-    return finite;
-}
-
-static int kv_is_finite(const float *x, kv_type type, size_t n)
-{
-    return type == KV_Q8_0 ? groups_are_finite(x, n) : plain_is_finite(x, type, n);
-}
-
-/* 16 values in the cache's type, f16 or f32. */
-VF_INLINE void kv_convert(uint8_t out[VF_LANES * sizeof(float)], kv_type type, vf x)
-{
-    if (type == KV_F16) {
-        vf_store_f16(out, x);
-    } else {
-        vf_store(out, x);
-    }
-}
-
-/* The key of one position, f16 or f32: a lane of a block of 16, each element 16 elements behind the one before. key: the first. */
-VF_INLINE void store_plain_key(uint8_t *key, kv_type type, const float *k, size_t n_embd_head, int finite)
-{
-    size_t elem_bytes = kv_elem_bytes(type);
-    for (size_t d = 0; d < n_embd_head; d += VF_LANES) {
-        size_t n = n_embd_head - d < VF_LANES ? n_embd_head - d : VF_LANES;
-        uint8_t values[VF_LANES * sizeof(float)];
-        kv_convert(values, type, finite ? vf_load_n(k + d, n) : vf_zero());
-        for (size_t i = 0; i < n; i++, key += KV_BLOCK_POSITIONS * elem_bytes) memcpy(key, values + i * elem_bytes, elem_bytes);
-    }
-}
-
-static void store_plain_value(uint8_t *value, kv_type type, const float *v, size_t n_embd_head, int finite)
-{
-    for (size_t d = 0; d < n_embd_head; d += VF_LANES) {
-        size_t n = n_embd_head - d < VF_LANES ? n_embd_head - d : VF_LANES;
-        uint8_t values[VF_LANES * sizeof(float)];
-        kv_convert(values, type, finite ? vf_load_n(v + d, n) : vf_zero());
-        memcpy(value + d * kv_elem_bytes(type), values, n * kv_elem_bytes(type));
-    }
-}
-
-/* A group of 32 elements in q8_0; its scale goes to d. */
-static void quantize_group(uint8_t *d, int8_t q[KV_GROUP_ELEMS], const float *x, int finite)
-{
-    uint16_t scale = 0;
-    if (finite) {
-        scale = quant_f32_to_f16(quantize_block(q, x, KV_GROUP_ELEMS));
-    } else {
-        memset(q, 0, KV_GROUP_ELEMS);
-    }
-    memcpy(d, &scale, sizeof scale);
-}
-
-/* block: its first group, of n_embd_head / 32. */
-static void store_key_groups(uint8_t *block, size_t lane, const float *k, size_t n_embd_head, int finite)
-{
-    for (size_t d = 0; d < n_embd_head; d += KV_GROUP_ELEMS, block += KV_KEY_GROUP_BYTES) {
-        int8_t q[KV_GROUP_ELEMS];
-        quantize_group(block + 2 * lane, q, k + d, finite);
-        uint8_t *key = block + 2 * KV_BLOCK_POSITIONS + lane;
-        for (size_t i = 0; i < KV_GROUP_ELEMS; i++) key[i * KV_BLOCK_POSITIONS] = (uint8_t)q[i];
-    }
-}
-
-/* values: the page's. */
-static void store_value_groups(uint8_t *values, size_t pos_in_page, const float *v, size_t n_embd_head, int finite)
-{
-    uint8_t *d = values + 2 * pos_in_page, *q = values + n_embd_head / KV_GROUP_ELEMS * 2 * KV_PAGE_POSITIONS;
-    q += pos_in_page * n_embd_head;
-    for (size_t i = 0; i < n_embd_head; i += KV_GROUP_ELEMS, d += 2 * KV_PAGE_POSITIONS)
-        quantize_group(d, (int8_t *)q + i, v + i, finite);
-}
-
-static void store_key(uint8_t *keys, kv_type type, size_t pos_in_page, const float *k, size_t n_embd_head, int finite)
-{
-    size_t block = pos_in_page / KV_BLOCK_POSITIONS, lane = pos_in_page % KV_BLOCK_POSITIONS;
-    uint8_t *key = keys + (block * n_embd_head * KV_BLOCK_POSITIONS + lane) * kv_elem_bytes(type);
-    switch (type) {
-    case KV_F16: store_plain_key(key, KV_F16, k, n_embd_head, finite); return;
-    case KV_F32: store_plain_key(key, KV_F32, k, n_embd_head, finite); return;
-    case KV_Q8_0:
-        store_key_groups(keys + block * (n_embd_head / KV_GROUP_ELEMS) * KV_KEY_GROUP_BYTES, lane, k, n_embd_head, finite);
-        return;
-    }
-}
-
-static void store_value(uint8_t *values, kv_type type, size_t pos_in_page, const float *v, size_t n_embd_head, int finite)
-{
-    if (type == KV_Q8_0) {
-        store_value_groups(values, pos_in_page, v, n_embd_head, finite);
-    } else {
-        store_plain_value(values + pos_in_page * n_embd_head * kv_elem_bytes(type), type, v, n_embd_head, finite);
-    }
-}
-
-static int kv_store(uint8_t *page, const kv_head *head, size_t pos_in_page, const float *k, const float *v, size_t n_embd_head)
-{
-    int finite = kv_is_finite(k, head->type_k, n_embd_head) && kv_is_finite(v, head->type_v, n_embd_head);
-    store_key(page + head->k_offset, head->type_k, pos_in_page, k, n_embd_head, finite);
-    store_value(page + head->v_offset, head->type_v, pos_in_page, v, n_embd_head, finite);
-    return !finite;
-}
-
-/* ---- attention: tiles ---- */
-
 /* What a tile computes, for scores and for values alike: sums[query] += c[step][query] * x[step] over n steps, where x is a vector
  * of 16 numbers of the cache and c a number of the query's: an element of it, or the exponential of a score. */
 typedef struct tile_work {
@@ -170,7 +44,9 @@ typedef struct tile_work {
     const float *c;
     size_t c_step, c_query; /* floats to the next step, and to the next query */
     float *sums;
-    size_t sums_query, sums_pair; /* floats to the next query, and to those of the second vector */
+    size_t sums_query, sums_pair;                 /* floats to the next query, and to those of the second vector */
+    const float *scales;                          /* q8_0: what x is to be multiplied by, */
+    enum { SCALE_LANES, SCALE_STEPS } scales_are; /* one for each lane, or one for each step */
 } tile_work;
 
 /* Tiles of queries: as many as registers hold, then fewer; two times 8 is better than 12 and 4, two times 4 than 6 and 2. */
@@ -178,10 +54,17 @@ enum { SMALLER_TILE = VF_TILE > 8 ? 8 : 4 };
 
 static size_t tile_queries(size_t n_left)
 {
-    if (n_left >= VF_TILE && n_left != 2 * SMALLER_TILE) return VF_TILE;
+    if (n_left == VF_TILE || (n_left > VF_TILE && n_left != 2 * SMALLER_TILE)) return VF_TILE;
     size_t n = SMALLER_TILE;
     while (n > n_left) n /= 2;
     return n;
+}
+
+VF_INLINE vf tile_load(const tile_work *w, kv_type type, size_t step, size_t v)
+{
+    const uint8_t *x = w->x + v * w->x_pair;
+    if (type != KV_Q8_0) return kv_load(x, type, VF_LANES);
+    return vf_mul(w->scales_are == SCALE_LANES ? vf_load(w->scales) : vf_set1(w->scales[step]), vf_load_i8(x));
 }
 
 /* n_t queries, n_v vectors; both are constants, as type is. */
@@ -198,7 +81,7 @@ VF_INLINE void tile(tile_work w, kv_type type, size_t n_t, size_t n_v)
         VF_UNROLL
         for (size_t v = 0; v < n_v; v++) {
             if (w.next) prefetch(w.next + step * w.x_step + v * w.x_pair);
-            x[v] = kv_load(w.x + v * w.x_pair, type, VF_LANES);
+            x[v] = tile_load(&w, type, step, v);
         }
         VF_UNROLL
         for (size_t i = 0; i < n_t; i++) {
@@ -247,13 +130,13 @@ static void panel_tiles(tile_work w, const float *panel, size_t n_query)
     tiles(w, KV_F32, n_query);
 }
 
-/* Whether tiles read the cache itself: a panel pays when several of them read the same, and where numbers must be put together. */
-VF_INLINE int is_direct(const attention *a, kv_type type)
+/* Whether tiles read the cache itself: a panel pays when several of them read the same. */
+VF_INLINE int is_direct(const attention *a)
 {
-    return type != KV_Q8_0 && a->n_query <= VF_TILE;
+    return a->n_query <= VF_TILE;
 }
 
-/* ---- attention: pages ---- */
+/* ---- pages ---- */
 
 /* Keys or values of a page, those of the next one (of this one if it is the last), the scores of its queries, and how many
  * positions of it are attended by some query. */
@@ -297,6 +180,29 @@ VF_INLINE void score_blocks(const attention *a, const page_work *p, kv_type type
         } else {
             tiles(w, type, a->n_query);
         }
+    }
+}
+
+/* The same of q8_0, group by group. */
+static void score_groups(const attention *a, const page_work *p)
+{
+    size_t n_groups = a->n_embd_head / KV_GROUP_ELEMS;
+    for (size_t i = 0; i < n_groups * ((p->n_pos + KV_BLOCK_POSITIONS - 1) / KV_BLOCK_POSITIONS); i++) {
+        const uint8_t *group = p->memory + i * KV_KEY_GROUP_BYTES, *next = p->next + i * KV_KEY_GROUP_BYTES;
+        float scales[KV_BLOCK_POSITIONS];
+        vf_store(scales, vf_load_f16(group));
+        tile_work w = {.n = KV_GROUP_ELEMS,
+                       .x = group + 2 * KV_BLOCK_POSITIONS,
+                       .next = next + 2 * KV_BLOCK_POSITIONS,
+                       .x_step = KV_BLOCK_POSITIONS,
+                       .c = a->q + i % n_groups * KV_GROUP_ELEMS * a->n_query,
+                       .c_step = a->n_query,
+                       .c_query = 1,
+                       .sums = p->scores + i / n_groups * KV_BLOCK_POSITIONS,
+                       .sums_query = KV_PAGE_POSITIONS,
+                       .scales = scales,
+                       .scales_are = SCALE_LANES};
+        tiles(w, KV_Q8_0, a->n_query);
     }
 }
 
@@ -349,12 +255,14 @@ static void attention_scores(const attention *a, size_t page_begin, size_t page_
     memset(a->scores + page_begin * page_floats, 0, (page_end - page_begin) * page_floats * sizeof *a->scores);
     for (size_t i = page_begin; i < page_end; i++) {
         page_work p = page_work_of(a, i, a->kv.k_offset);
-        if (!is_direct(a, a->kv.type_k)) {
+        if (!is_direct(a)) {
             score_panels(a, &p);
         } else if (a->kv.type_k == KV_F16) {
             score_blocks(a, &p, KV_F16);
-        } else {
+        } else if (a->kv.type_k == KV_F32) {
             score_blocks(a, &p, KV_F32);
+        } else {
+            score_groups(a, &p);
         }
     }
 }
@@ -389,22 +297,47 @@ VF_INLINE void value_vectors(const attention *a, const page_work *p, kv_type typ
     }
 }
 
+/* Bytes of a page's q8_0 scales of values; the values are behind them. */
+VF_INLINE size_t value_scale_bytes(const attention *a)
+{
+    return a->n_embd_head / KV_GROUP_ELEMS * 2 * KV_PAGE_POSITIONS;
+}
+
+/* The scales at each position of the page, of the group of element d. */
+static void load_value_scales(float scales[KV_PAGE_POSITIONS], const page_work *p, size_t d)
+{
+    const uint8_t *in = p->memory + d / KV_GROUP_ELEMS * 2 * KV_PAGE_POSITIONS;
+    for (size_t j = 0; j < KV_PAGE_POSITIONS; j += VF_LANES) vf_store(scales + j, vf_load_f16(in + 2 * j));
+}
+
+/* value_vectors of q8_0. */
+static void value_groups(const attention *a, const page_work *p, size_t begin, size_t end)
+{
+    for (size_t d = begin; d < end; d += VF_LANES) {
+        float scales[KV_PAGE_POSITIONS];
+        load_value_scales(scales, p, d);
+        tile_work w = value_work(a, p, d);
+        w.x = p->memory + value_scale_bytes(a) + d;
+        w.next = p->next + value_scale_bytes(a) + d;
+        w.x_step = a->n_embd_head;
+        w.scales = scales;
+        w.scales_are = SCALE_STEPS;
+        tiles(w, KV_Q8_0, a->n_query);
+    }
+}
+
 /* n <= 16 elements from d on of the page's attended values, +0 behind them. */
 static void values_to_panel(float *panel, const attention *a, const page_work *p, size_t d, size_t n)
 {
     kv_type type = a->kv.type_v;
-    size_t n_scale_bytes = type == KV_Q8_0 ? a->n_embd_head / KV_GROUP_ELEMS * 2 * KV_PAGE_POSITIONS : 0;
-    size_t at = n_scale_bytes + d * kv_elem_bytes(type), row_bytes = a->n_embd_head * kv_elem_bytes(type);
-    const uint8_t *values = p->memory + at, *scales = p->memory + d / KV_GROUP_ELEMS * 2 * KV_PAGE_POSITIONS;
+    size_t at = d * kv_elem_bytes(type) + (type == KV_Q8_0 ? value_scale_bytes(a) : 0);
+    size_t row_bytes = a->n_embd_head * kv_elem_bytes(type);
+    const uint8_t *values = p->memory + at;
+    float scales[KV_PAGE_POSITIONS];
+    if (type == KV_Q8_0) load_value_scales(scales, p, d);
     for (size_t j = 0; j < p->n_pos; j++, values += row_bytes, at += row_bytes, panel += VF_LANES) {
         prefetch(p->next + at);
-        if (type == KV_Q8_0) {
-            uint16_t scale;
-            memcpy(&scale, scales + 2 * j, sizeof scale);
-            vf_store(panel, vf_mul(vf_set1(quant_f16_to_f32(scale)), vf_load_i8(values)));
-        } else {
-            vf_store(panel, kv_load(values, type, n));
-        }
+        vf_store(panel, type == KV_Q8_0 ? vf_mul(vf_set1(scales[j]), vf_load_i8(values)) : kv_load(values, type, n));
     }
 }
 
@@ -431,58 +364,86 @@ static void divide_by_sum(const attention *a, size_t query, size_t begin, size_t
 static void attention_values(const attention *a, size_t d_begin, size_t d_end)
 {
     size_t n_vectors = (d_end - d_begin + VF_LANES - 1) / VF_LANES, n_pages = attention_n_pages(a);
-    size_t d_whole = is_direct(a, a->kv.type_v) ? d_end - d_end % VF_LANES : d_begin; /* a short vector is not for tiles */
+    size_t d_whole = is_direct(a) ? d_end - d_end % VF_LANES : d_begin; /* a short vector is not for tiles */
     memset(a->values + d_begin * a->n_query, 0, n_vectors * VF_LANES * a->n_query * sizeof *a->values);
     for (size_t i = 0; i < n_pages; i++) {
         page_work p = page_work_of(a, i, a->kv.v_offset);
         if (a->kv.type_v == KV_F16) {
             value_vectors(a, &p, KV_F16, d_begin, d_whole);
-        } else {
+        } else if (a->kv.type_v == KV_F32) {
             value_vectors(a, &p, KV_F32, d_begin, d_whole);
+        } else {
+            value_groups(a, &p, d_begin, d_whole);
         }
         value_panels(a, &p, d_whole, d_end);
     }
     for (size_t query = 0; query < a->n_query; query++) divide_by_sum(a, query, d_begin, d_end);
 }
 
-/* ---- attention: softmax ---- */
+/* ---- softmax ---- */
 
-/* 16 scores of a query, from position j on. */
-VF_INLINE float *scores_at(const attention *a, size_t query, size_t j)
+enum { PAGE_VECTORS = KV_PAGE_POSITIONS / VF_LANES };
+
+/* A query's scores at the positions of a page. */
+VF_INLINE float *scores_of_page(const attention *a, size_t query, size_t page)
 {
-    return a->scores + (j / KV_PAGE_POSITIONS * a->n_query + query) * KV_PAGE_POSITIONS + j % KV_PAGE_POSITIONS;
+    return a->scores + (page * a->n_query + query) * KV_PAGE_POSITIONS;
 }
 
-/* The largest score of the n positions that a query attends; NaN if one is NaN or +infinity, which would disappear in exp. Those
- * behind them in the last vector become copies of the first. */
-static float top_score(const attention *a, size_t query, size_t n)
+/* The largest score in n_pages whole pages; NaN if one is NaN or +infinity, which would disappear in exp. */
+static float top_score(const attention *a, size_t query, size_t n_pages)
 {
-    float first = *scores_at(a, query, 0);
-    for (size_t j = n; j % VF_LANES; j++) *scores_at(a, query, j) = first;
-    vf max = vf_set1(first);
+    vf max[PAGE_VECTORS];
     int good = 1;
-    for (size_t j = 0; j < n; j += VF_LANES) {
-        vf x = vf_load(scores_at(a, query, j));
-        good &= vf_all_less(x, INFINITY);
-        max = vf_max(x, max);
+    VF_UNROLL
+    for (size_t v = 0; v < PAGE_VECTORS; v++) max[v] = vf_set1(*scores_of_page(a, query, 0));
+    for (size_t page = 0; page < n_pages; page++) {
+        const float *s = scores_of_page(a, query, page);
+        VF_UNROLL
+        for (size_t v = 0; v < PAGE_VECTORS; v++) {
+            vf x = vf_load(s + v * VF_LANES);
+            good &= vf_all_less(x, INFINITY);
+            max[v] = vf_max(x, max[v]);
+        }
     }
-    return good ? max_lanes(max) : __builtin_nanf("");
+    return good ? max_lanes(vf_max(vf_max(max[0], max[1]), vf_max(max[2], max[3]))) : __builtin_nanf("");
 }
 
-/* exp(s_j - max), +0 behind the n positions that the query attends, and the sum by N10. */
+/* A page's 64 scores become exp(s - max), max the largest of all; several vectors at a time hide how long one exp takes. */
+VF_INLINE void exp_page(float *s, vf max)
+{
+    VF_UNROLL
+    for (size_t v = 0; v < PAGE_VECTORS; v++) {
+        vf x = vf_sub(vf_load(s + v * VF_LANES), max);
+        vf_store(s + v * VF_LANES, vf_keep_from(exp_within(x), x, -87.0f));
+    }
+}
+
+static void fill_page(float *s, float value)
+{
+    for (size_t v = 0; v < PAGE_VECTORS; v++) vf_store(s + v * VF_LANES, vf_set1(value));
+}
+
+/* The query attends n positions; its scores behind them, up to the end of the last page, become +0. */
 static void softmax_query(const attention *a, size_t query, size_t n)
 {
-    size_t n_slots = attention_n_pages(a) * KV_PAGE_POSITIONS, j = 0;
-    float top = top_score(a, query, n);
-    vf max = vf_set1(top), sum = vf_zero(), bad = vf_set1(top - top); /* +0, or NaN */
-    for (; j < n; j += VF_LANES) {
-        float *s = scores_at(a, query, j);
-        vf e = vf_add(exp_lanes(vf_sub(vf_load(s), max)), bad);
-        if (n - j < VF_LANES) e = vf_first_n(e, n - j);
-        sum = vf_add(sum, e);
-        vf_store(s, e);
+    size_t n_pages = (n + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS, n_last = n - (n_pages - 1) * KV_PAGE_POSITIONS;
+    float *last = scores_of_page(a, query, n_pages - 1), first = *scores_of_page(a, query, 0);
+    for (size_t j = n_last; j < KV_PAGE_POSITIONS; j++) last[j] = first; /* not to be the largest */
+    float top = top_score(a, query, n_pages);
+    vf sum = vf_zero();
+    for (size_t page = 0; page < n_pages; page++) {
+        float *s = scores_of_page(a, query, page);
+        if (top == top) {
+            exp_page(s, vf_set1(top));
+        } else {
+            fill_page(s, top);
+        }
+        for (size_t j = n_last; page == n_pages - 1 && j < KV_PAGE_POSITIONS; j++) s[j] = 0.0f;
+        VF_UNROLL
+        for (size_t v = 0; v < PAGE_VECTORS; v++) sum = vf_add(sum, vf_load(s + v * VF_LANES));
     }
-    for (; j < n_slots; j += VF_LANES) vf_store(scores_at(a, query, j), vf_zero());
+    for (size_t page = n_pages; page < attention_n_pages(a); page++) fill_page(scores_of_page(a, query, page), 0.0f);
     a->sums[query] = sum_lanes(sum);
 }
 

@@ -1,7 +1,8 @@
-/* avx2_ops.c: ops_body.h and attention_body.h compiled for AVX2 and F16C. The build sets the flags of this file alone. */
+/* avx2_ops.c: the bodies of kernels compiled for AVX2 and F16C. The build sets the flags of this file alone. */
 #include "avx2_ops.h"
 
 #include "attention_body.h"
+#include "kv_store_body.h"
 #include "ops_body.h"
 
 void avx2_quantize(int8_t *q, float *d, const float *x, size_t n, size_t block)

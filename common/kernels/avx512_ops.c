@@ -1,8 +1,8 @@
-/* avx512_ops.c: ops_body.h and attention_body.h compiled for AVX-512 (F, BW, DQ, VL). The build sets the flags of this file alone.
- */
+/* avx512_ops.c: the bodies of kernels compiled for AVX-512 (F, BW, DQ, VL). The build sets the flags of this file alone. */
 #include "avx512_ops.h"
 
 #include "attention_body.h"
+#include "kv_store_body.h"
 #include "ops_body.h"
 
 void avx512_quantize(int8_t *q, float *d, const float *x, size_t n, size_t block)

@@ -1,9 +1,9 @@
 /* ops_body.h: a table's kernels on vectors (norm, RoPE, SwiGLU, softmax over logits), written once over the vocabulary of
  * simd_f32.h.
  *
- * Included, with attention_body.h, by one .c file an instruction set (avx2_ops.c, avx512_ops.c), which gives these functions their
- * names. They compute the bits of scalar.c, the definition; what is done about order is here, and NUMERICS.md says why it must be.
- * Dead lanes behind the end of a vector are loaded as +0, which changes no sum (N9). */
+ * Included, with kv_store_body.h and attention_body.h, by one .c file an instruction set (avx2_ops.c, avx512_ops.c), which gives
+ * these functions their names. They compute the bits of scalar.c, the definition; what is done about order is here, and NUMERICS.md
+ * says why it must be. Dead lanes behind the end of a vector are loaded as +0, which changes no sum (N9). */
 #ifndef YL_KERNELS_OPS_BODY_H
 #define YL_KERNELS_OPS_BODY_H
 
@@ -33,13 +33,13 @@ VF_INLINE float max_lanes(vf x)
     return m;
 }
 
-/* N12. */
-VF_INLINE vf exp_lanes(vf x)
+/* N12 between its two limits. */
+VF_INLINE vf exp_within(vf x)
 {
-    vf y = vf_min(x, vf_set1(88.0f)), magic = vf_set1(12582912.0f);
-    vf t = vf_add(vf_mul(y, vf_set1(1.44269504088896341f)), magic);
+    vf magic = vf_set1(12582912.0f);
+    vf t = vf_add(vf_mul(x, vf_set1(1.44269504088896341f)), magic);
     vf n = vf_sub(t, magic);
-    vf r = vf_sub(vf_sub(y, vf_mul(n, vf_set1(0.693359375f))), vf_mul(n, vf_set1(-2.12194440e-4f)));
+    vf r = vf_sub(vf_sub(x, vf_mul(n, vf_set1(0.693359375f))), vf_mul(n, vf_set1(-2.12194440e-4f)));
     vf p = vf_set1(1.9875691500e-4f);
     p = vf_add(vf_mul(p, r), vf_set1(1.3981999507e-3f));
     p = vf_add(vf_mul(p, r), vf_set1(8.3334519073e-3f));
@@ -47,7 +47,13 @@ VF_INLINE vf exp_lanes(vf x)
     p = vf_add(vf_mul(p, r), vf_set1(1.6666665459e-1f));
     p = vf_add(vf_mul(p, r), vf_set1(5.0000001201e-1f));
     p = vf_add(vf_add(vf_mul(p, vf_mul(r, r)), r), vf_set1(1.0f));
-    return vf_keep_from(vf_add_exponent(p, t), x, -87.0f);
+    return vf_add_exponent(p, t);
+}
+
+/* N12. */
+VF_INLINE vf exp_lanes(vf x)
+{
+    return vf_keep_from(exp_within(vf_min(x, vf_set1(88.0f))), x, -87.0f);
 }
 
 /* N2 for one block, n a multiple of 16; returns d. */

@@ -6,7 +6,7 @@
  *
  *   vf                          the type
  *   VF_LANES                    16
- *   VF_TILE                     how many vf an inner loop may accumulate in, beside three others: 4, 6 or 12
+ *   VF_TILE                     how many vf an inner loop may accumulate in, beside three others: 4, 6, 8 or 12
  *
  *   vf_zero() vf_set1(f)        all lanes the same
  *   vf_load(p) vf_store(p, x)   16 floats, at any address

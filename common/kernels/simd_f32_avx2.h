@@ -8,7 +8,7 @@
 typedef struct vf {
     __m256 lo, hi; /* lanes 0 ... 7, 8 ... 15 */
 } vf;
-enum { VF_TILE = 4 };
+enum { VF_TILE = 6 };
 
 /* Ones in the first n of eight lanes. */
 VF_INLINE __m256i vf_lanes(size_t n)

@@ -2,7 +2,7 @@
  *
  * Tables take turns, round by round, because other programs share the machine; figures are medians, the spread is that of the
  * middle half. Vectors are those of an 8B model and stay in the cache; attention reads the context of one layer, 8 KV heads of 128
- * elements, where the bytes of keys and values count, for one row (decode) and for three that follow each other (prefill).
+ * elements, where the bytes of keys and values count, for one row (decode) and for twelve that follow each other (prefill).
  * Usage: bench_ops [positions] [rounds] [text: only cases whose name has it] */
 #include <stdint.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 #include "attention.h"
 #include "kernels.h"
 
-enum { N_EMBD = 4096, N_FF = 14336, N_VOCAB = 128256, N_HEAD = 32, N_HEAD_KV = 8, HEAD = 128, MAX_ROUNDS = 101 };
+enum { N_EMBD = 4096, N_FF = 14336, N_VOCAB = 128256, N_HEAD = 32, N_HEAD_KV = 8, HEAD = 128, N_ROWS = 12, MAX_ROUNDS = 101 };
 
 static const char *const isas[] = {"scalar", "avx2", "avx512", "neon", "dotprod", "wasm"};
 enum { N_ISAS = sizeof isas / sizeof isas[0] };
@@ -21,7 +21,7 @@ enum { N_ISAS = sizeof isas / sizeof isas[0] };
 /* What all cases work on. */
 typedef struct rig {
     float *x, *y, *z;      /* [N_VOCAB] each */
-    float *out, *scores;   /* [N_HEAD, HEAD]; scratch of attention */
+    float *out, *scores;   /* [N_ROWS, N_HEAD, HEAD]; scratch of attention */
     int8_t *q;             /* [N_VOCAB] */
     uint8_t *cache;        /* f32 pages of all KV heads, or f16 in half of it */
     const uint8_t **pages; /* [n_pages] */
@@ -159,29 +159,24 @@ static void run_attention_q8_0(const kernels *k, rig *r)
 
 static void run_prefill_f16(const kernels *k, rig *r)
 {
-    attend(k, r, 4, 3, KV_F16);
+    attend(k, r, 4, N_ROWS, KV_F16);
 }
-static void run_prefill_f16_6(const kernels *k, rig *r)
+/* The step between scores and values alone: on exponentials of before, but as many. */
+static void run_softmax(const kernels *k, rig *r)
 {
-    attend(k, r, 4, 6, KV_F16);
-}
-static void run_prefill_f16_12(const kernels *k, rig *r)
-{
-    attend(k, r, 4, 12, KV_F16);
-}
-static void run_prefill_f16_24(const kernels *k, rig *r)
-{
-    attend(k, r, 4, 24, KV_F16);
+    attention a = {.n_query = 4, .n_head = 4, .n_pos = r->n_pos, .n_embd_head = HEAD};
+    attention_use_scratch(&a, r->scores);
+    k->attention_softmax(&a, 0, a.n_query);
 }
 
 static void run_prefill_f32(const kernels *k, rig *r)
 {
-    attend(k, r, 4, 3, KV_F32);
+    attend(k, r, 4, N_ROWS, KV_F32);
 }
 
 static void run_prefill_q8_0(const kernels *k, rig *r)
 {
-    attend(k, r, 4, 3, KV_Q8_0);
+    attend(k, r, 4, N_ROWS, KV_Q8_0);
 }
 
 /* n_elems: what "an element" is, 0: elements of the cache, 2 * HEAD a position and KV head. */
@@ -202,17 +197,15 @@ static const struct bench_case {
     {"max_sum_exp", run_max_sum_exp, N_VOCAB, 0, 0, 2},
     {"kv_store, f16", run_kv_store, N_HEAD_KV * 2 * HEAD, 0, 0, 100},
     {"kv_store, q8_0", run_kv_store_q8_0, N_HEAD_KV * 2 * HEAD, 0, 0, 100},
+    {"attention, softmax", run_softmax, 1, 0, 0, 1},
     {"attention, 1 head, f16", run_attention_1, 0, 2, 1, 1},
     {"attention, 4 heads, f16", run_attention_4, 0, 2, 4, 1},
     {"attention, 8 heads, f16", run_attention_8, 0, 2, 8, 1},
     {"attention, 4 heads, f32", run_attention_f32, 0, 4, 4, 1},
     {"attention, 4 heads, q8_0", run_attention_q8_0, 0, 1.0625, 4, 1},
-    {"attention, 3 x 4, f16", run_prefill_f16, 0, 2, 12, 1},
-    {"attention, 6 x 4, f16", run_prefill_f16_6, 0, 2, 24, 1},
-    {"attention, 12 x 4, f16", run_prefill_f16_12, 0, 2, 48, 1},
-    {"attention, 24 x 4, f16", run_prefill_f16_24, 0, 2, 96, 1},
-    {"attention, 3 x 4, f32", run_prefill_f32, 0, 4, 12, 1},
-    {"attention, 3 x 4, q8_0", run_prefill_q8_0, 0, 1.0625, 12, 1},
+    {"attention, 12 x 4, f16", run_prefill_f16, 0, 2, 4 * N_ROWS, 1},
+    {"attention, 12 x 4, f32", run_prefill_f32, 0, 4, 4 * N_ROWS, 1},
+    {"attention, 12 x 4, q8_0", run_prefill_q8_0, 0, 1.0625, 4 * N_ROWS, 1},
 };
 
 static rig rig_new(size_t n_pos)
@@ -222,8 +215,8 @@ static rig rig_new(size_t n_pos)
     r.x = must(malloc(N_VOCAB * sizeof *r.x));
     r.y = must(malloc(N_VOCAB * sizeof *r.y));
     r.z = must(malloc(N_VOCAB * sizeof *r.z));
-    r.out = must(malloc(96 * HEAD * sizeof *r.out));
-    r.scores = must(aligned_alloc(64, (size_t)attention_scratch_floats(96, n_pos, HEAD) * sizeof *r.scores));
+    r.out = must(malloc(N_ROWS * N_HEAD * HEAD * sizeof *r.out));
+    r.scores = must(aligned_alloc(64, (size_t)attention_scratch_floats(N_ROWS * 8, n_pos, HEAD) * sizeof *r.scores));
     r.q = must(malloc(N_VOCAB));
     r.cache = must(aligned_alloc(4096, r.n_pages * page_bytes));
     r.pages = must(malloc(r.n_pages * sizeof *r.pages));
@@ -248,6 +241,7 @@ static void rig_clear(rig *r)
 static double measure(const struct bench_case *c, const kernels *k, rig *r)
 {
     size_t n_elems = c->n_elems ? c->n_elems : r->n_pos * N_HEAD_KV * 2 * HEAD;
+    if (c->run == run_softmax) n_elems = r->n_pos * 4;
     fill(r->x, N_VOCAB);
     fill(r->z, N_VOCAB);
     for (size_t i = 0; i < N_VOCAB; i++) r->z[i] = 1 + r->z[i] / 2;
@@ -295,8 +289,8 @@ int main(int argc, char **argv)
 {
     long n_pos = argc > 1 ? atol(argv[1]) : 4096;
     int n_rounds = argc > 2 ? atoi(argv[2]) : 11;
-    if (n_pos < 3 || n_pos > 1 << 20 || n_rounds < 1 || n_rounds > MAX_ROUNDS) {
-        fprintf(stderr, "usage: bench_ops [positions, 3 to 1048576] [rounds, at most %d] [part of a case's name]\n",
+    if (n_pos < N_ROWS || n_pos > 1 << 20 || n_rounds < 1 || n_rounds > MAX_ROUNDS) {
+        fprintf(stderr, "usage: bench_ops [positions, 12 to 1048576] [rounds, at most %d] [part of a case's name]\n",
                 (int)MAX_ROUNDS);
         return 2;
     }
