@@ -26,6 +26,8 @@
  * that has had its core for a while offers it to others at a moment when it holds no block. */
 #include "thread_pool.h"
 
+#include "cpus.h"
+
 #include <assert.h>
 #include <pthread.h>
 #include <sched.h>
@@ -34,7 +36,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 #ifdef __SSE2__
 #include <xmmintrin.h>
 #endif
@@ -320,7 +321,7 @@ static thread_pool *make_pool(uint32_t n_threads)
     thread_pool *p = aligned_alloc(_Alignof(thread_pool), n_bytes); /* n_bytes is a multiple: both structs are padded to lines */
     if (!p) return NULL;
     memset(p, 0, n_bytes);
-    p->spin_ns = (long)n_threads <= sysconf(_SC_NPROCESSORS_ONLN) ? SPIN_NS : SPIN_CROWDED_NS;
+    p->spin_ns = n_threads <= cpus_usable() ? SPIN_NS : SPIN_CROWDED_NS;
     while (p->n_threads < n_threads) {
         member *m = &p->members[p->n_threads];
         if (!bed_init(&m->bed)) {
