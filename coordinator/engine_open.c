@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_TIMEOUT_MS = 10000, DEFAULT_BATCH = 2048, DEFAULT_UBATCH = 512, WAIT_MS = 20, N_ARGS = 24 };
+enum { DEFAULT_TIMEOUT_MS = 10000, DEFAULT_BATCH = 2048, DEFAULT_UBATCH = 512, WAIT_MS = 20, N_ARGS = 32 };
 
 static const double MIB = 1024.0 * 1024.0;
 
