@@ -17,14 +17,17 @@
  *   loop, when none is unfinished. So while somebody holds a block, its loop stands; and a helper that takes several blocks and
  *   subtracts them together takes them from one loop.
  *
- * Who waits first spins, for the next loop follows within microseconds, then offers its core to others, then sleeps on a condition.
- * A team larger than the machine spins next to nothing: that would keep the very thread it waits for from running. A sleeper
+ * Who waits first spins, for the next loop follows within microseconds, then offers its core to others between looks (in a decode
+ * step those threads that bring the next one), then sleeps on a condition. A team larger than the machine does next to none of
+ * that: it would keep the very thread it waits for from running. A sleeper
  * announces itself before it looks for the last time, and who brings news looks for sleepers after; both orders are sequentially
  * consistent, so one of the two sees the other.
  *
  * A block whose holder is off its core makes everybody wait until the system lets it on again: some milliseconds. So a helper
  * that has had its core for a while offers it to others at a moment when it holds no block. */
 #include "thread_pool.h"
+
+#include "cpus.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -34,16 +37,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 #ifdef __SSE2__
 #include <xmmintrin.h>
 #endif
 
 enum {
-    SPIN_NS = 20000,        /* before a waiter yields, in teams that fit the machine */
-    SPIN_CROWDED_NS = 1000, /* in larger ones */
+    SPIN_NS = 3000,         /* before a waiter offers its core to others whenever it has looked */
+    LOOK_NS = 100000,       /* before it sleeps, in teams that fit the machine */
+    LOOK_CROWDED_NS = 1000, /* in larger ones */
     LOOKS_A_CLOCK = 16,     /* looks between two looks at the clock */
-    N_YIELDS = 3,           /* before it sleeps */
     TURN_NS = 1000000,      /* a helper that has worked so long lets others on its core */
     MAX_UNITS = INT32_MAX,  /* of a loop: the halves of a share's word hold more */
     BLOCKS_A_SHARE = 4      /* of what is left of it, at any time */
@@ -66,7 +68,7 @@ typedef struct member {
 
 struct thread_pool {
     uint32_t n_threads, n_started; /* started: helpers that are to be joined */
-    uint64_t spin_ns;
+    uint64_t look_ns;
     atomic_bool ended;
 
     /* The loop. */
@@ -142,17 +144,15 @@ static bool all_finished(const member *m)
 /* Returns when the condition holds for m, the thread that asks. */
 static void wait_until(member *m, condition_fn *holds)
 {
-    uint64_t end = now_ns() + m->pool->spin_ns;
+    uint64_t begin = now_ns(), waited_ns;
     do {
         for (int i = 0; i < LOOKS_A_CLOCK; i++) {
             if (holds(m)) return;
             spin_pause();
         }
-    } while (now_ns() < end);
-    for (int i = 0; i < N_YIELDS; i++) {
-        if (holds(m)) return;
-        sched_yield();
-    }
+        waited_ns = now_ns() - begin;
+        if (waited_ns > SPIN_NS) sched_yield();
+    } while (waited_ns < m->pool->look_ns);
     bed *b = &m->bed;
     pthread_mutex_lock(&b->mutex);
     atomic_store(&b->sleeping, true);
@@ -320,7 +320,7 @@ static thread_pool *make_pool(uint32_t n_threads)
     thread_pool *p = aligned_alloc(_Alignof(thread_pool), n_bytes); /* n_bytes is a multiple: both structs are padded to lines */
     if (!p) return NULL;
     memset(p, 0, n_bytes);
-    p->spin_ns = (long)n_threads <= sysconf(_SC_NPROCESSORS_ONLN) ? SPIN_NS : SPIN_CROWDED_NS;
+    p->look_ns = n_threads <= cpus_usable() ? LOOK_NS : LOOK_CROWDED_NS;
     while (p->n_threads < n_threads) {
         member *m = &p->members[p->n_threads];
         if (!bed_init(&m->bed)) {

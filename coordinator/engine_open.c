@@ -5,6 +5,7 @@
  * everything that was started is stopped. */
 #include "engine_internal.h"
 
+#include "cpus.h"
 #include "model_identity.h"
 #include "placement.h"
 
@@ -12,9 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { DEFAULT_TIMEOUT_MS = 10000, DEFAULT_BATCH = 2048, DEFAULT_UBATCH = 512, WAIT_MS = 20, N_ARGS = 24 };
+enum { DEFAULT_TIMEOUT_MS = 10000, DEFAULT_BATCH = 2048, DEFAULT_UBATCH = 512, WAIT_MS = 20, N_ARGS = 32 };
 
 static const double MIB = 1024.0 * 1024.0;
 
@@ -34,10 +34,11 @@ static yl_status settle_options(engine *e, yl_error *err)
     if (o->n_ubatch > FRAME_MAX_ROWS) return yl_fail(err, YL_EINVAL, "a micro-batch (-ub) has at most %d rows", FRAME_MAX_ROWS);
     if (o->n_ubatch > o->n_batch) o->n_ubatch = o->n_batch;
     if (o->n_local > ENGINE_MAX_WORKERS) return yl_fail(err, YL_EINVAL, "at most %d local workers", ENGINE_MAX_WORKERS);
-    if (!o->n_threads) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        o->n_threads = cores > (long)o->n_local ? (uint32_t)cores / o->n_local : 1;
-    }
+    uint32_t cores = cpus_usable();
+    if (!o->n_threads) o->n_threads = cores > o->n_local ? cores / o->n_local : 1;
+    if (o->n_threads > cores)
+        engine_log(e, ENGINE_LOG_WARN, "%u threads a worker, but only %u cores may be used: fewer threads (-t) are faster",
+                   o->n_threads, cores);
     uint32_t trained = e->hp.n_ctx_train;
     e->n_ctx = o->n_ctx ? o->n_ctx : trained && trained < ENGINE_DEFAULT_CTX ? trained : ENGINE_DEFAULT_CTX;
     if (!kv_type_takes(o->type_k, e->hp.n_embd_head) || !kv_type_takes(o->type_v, e->hp.n_embd_head))
@@ -180,6 +181,12 @@ static yl_status start_worker(engine *e, uint32_t i, yl_error *err)
     if (o->isa) {
         argv[n++] = "--isa";
         argv[n++] = o->isa;
+    }
+    char cpus[1024];
+    if (o->pin) {
+        cpus_share(cpus, sizeof cpus, i, o->n_threads);
+        argv[n++] = "--cpus";
+        argv[n++] = cpus;
     }
     if (o->verbose) argv[n++] = "--verbose";
     return local_workers_start(e->locals, e->stages[i].name, argv, o->log_path, err);

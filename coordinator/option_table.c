@@ -146,6 +146,8 @@ const option_spec option_table[] = {
      "send weights to workers instead of having them read the file", GROUP_WORKERS, ENGINE | BENCH},
     {{"isa"}, NULL, OPTION_STRING, AT(isa), {0, 0}, "NAME",
      "instruction set of local workers' kernels (default: the best this machine has)", GROUP_WORKERS, ENGINE},
+    {{"pin"}, NULL, OPTION_FLAG, AT(pin), {0, 0}, NULL,
+     "keep each local worker on cores of its own, one a thread (default: the system decides)", GROUP_WORKERS, ENGINE},
     {{"timeout"}, NULL, OPTION_F32, AT(timeout_s), {0.1, 86400}, "SECONDS",
      "a worker that is silent or stands still for so long is lost (default: 10)", GROUP_WORKERS, ENGINE | BENCH},
 

@@ -76,6 +76,7 @@ typedef struct options {
     const char *worker_program;
     bool stream_weights;
     const char *isa;
+    bool pin;
     float timeout_s; /* 0: the engine's default */
 
     bool special;

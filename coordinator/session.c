@@ -46,8 +46,11 @@ yl_status session_open_model(session *s, const options *o, console *con, yl_erro
 {
     *s = (session){.o = o, .con = con};
     if (!o->model) return yl_fail(err, YL_EINVAL, "which model? Name its file: -m model.gguf");
-    if (o->isa && !kernels_named(o->isa))
-        return yl_fail(err, YL_EINVAL, "--isa: this machine cannot run '%s'; its best is %s", o->isa, kernels_best()->isa);
+    if (o->isa && !kernels_named(o->isa)) {
+        char list[64];
+        kernels_list(list, sizeof list);
+        return yl_fail(err, YL_EINVAL, "--isa: this machine cannot run '%s'; it has %s", o->isa, list);
+    }
     yl_status status = gguf_open(&s->g, o->model, err);
     if (status) return status;
     status = hparams_read(&s->hp, s->g, err);
@@ -159,6 +162,7 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
         .cache_size = o->cache_size,
         .stream_weights = o->stream_weights,
         .isa = o->isa,
+        .pin = o->pin,
         .timeout_ms = (uint32_t)(o->timeout_s * 1000),
         .verbose = o->verbose > 0,
         .log_path = o->log_file,

@@ -5,6 +5,7 @@
 #ifndef YL_NATIVE_LETTER_H
 #define YL_NATIVE_LETTER_H
 
+#include <stdatomic.h>
 #include <zmq.h>
 
 #include "worker.h"
@@ -32,6 +33,7 @@ typedef struct letter {
     frame_bytes bytes; /* its memory is the letter's */
     zmq_msg_t msg;     /* if has_msg: what came in, or bytes that a socket did not take yet */
     bool has_msg;
+    atomic_bool is_handed_over; /* to ZeroMQ */
     char endpoint[FRAME_MAX_ENDPOINT + 1];
     yl_error error;
 } letter;

@@ -4,6 +4,7 @@
  * says it at a program's start. */
 #include "kernels.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "scalar.h"
@@ -84,4 +85,15 @@ const kernels *kernels_named(const char *isa)
         if (strcmp(candidates[i].table->isa, isa) == 0) return candidates[i].can_run() ? candidates[i].table : NULL;
     }
     return NULL;
+}
+
+void kernels_list(char *list, size_t n_bytes)
+{
+    size_t used = 0;
+    list[0] = 0;
+    for (size_t i = 0; i < N_CANDIDATES && used < n_bytes; i++) {
+        if (!candidates[i].can_run()) continue;
+        int n = snprintf(list + used, n_bytes - used, "%s%s", used ? ", " : "", candidates[i].table->isa);
+        if (n > 0) used += (size_t)n;
+    }
 }

@@ -107,5 +107,7 @@ typedef struct kernels {
 const kernels *kernels_best(void);
 /* By name; NULL: unknown, or this machine cannot run it. */
 const kernels *kernels_named(const char *isa);
+/* The names of those that this machine can run, best first: "avx2, scalar". list: [n_bytes], cut where it is full. */
+void kernels_list(char *list, size_t n_bytes);
 
 #endif
