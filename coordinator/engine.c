@@ -100,12 +100,15 @@ static bool is_about_us(const engine *e, const frame_error *f)
     return f->id && (f->id == e->awaited_id || pipeline_has_in_flight(e->pipeline, f->id));
 }
 
-static yl_status take_error(engine *e, const stage *s, const frame_error *f, yl_error *err)
+static yl_status take_error(engine *e, const stage *s, uint64_t epoch, const frame_error *f, yl_error *err)
 {
-    const char *name = s ? s->name : "?", *text = (const char *)f->message.data;
-    int n = (int)f->message.n_bytes;
-    if (is_about_us(e, f)) return yl_fail(err, YL_EPEER, "worker '%s': %.*s", name, n, text);
-    engine_log(e, ENGINE_LOG_WARN, "worker '%s' refused a frame that we did not send: %.*s", name, n, text);
+    yl_error cause;
+    bool is_loss = s && f->status == YL_EREPLAY;
+    yl_fail(&cause, YL_EPEER, "worker '%s': %.*s", s ? s->name : "?", (int)f->message.n_bytes, (const char *)f->message.data);
+    if (epoch < e->epoch && (is_loss || f->about != FRAME_ASSIGN)) return YL_OK; /* of a wiring that is over */
+    if (is_loss) return engine_lose(e, &cause, err);
+    if (is_about_us(e, f)) return yl_fail(err, YL_EPEER, "%s", cause.msg);
+    engine_log(e, ENGINE_LOG_WARN, "%s (about a frame that we did not send)", cause.msg);
     return YL_OK;
 }
 
@@ -113,7 +116,7 @@ static yl_status take_frame(void *ctx, int worker, const frame *f, yl_error *err
 {
     engine *e = ctx;
     stage *s = stage_of_worker(e, worker);
-    if (f->kind == FRAME_ERROR) return take_error(e, s, &f->error, err);
+    if (f->kind == FRAME_ERROR) return take_error(e, s, f->epoch, &f->error, err);
     if (f->epoch != e->epoch) return YL_OK; /* of a wiring that is over */
     switch (f->kind) {
     case FRAME_RESULT: return take_result(e, f, err);
@@ -189,10 +192,16 @@ static yl_status finish(engine *e, yl_status status, yl_error *err)
     return status;
 }
 
-static yl_status cancel_all(engine *e, yl_error *err)
+/* One round: what can be sent is sent, what comes is handled. A loss is made up for in the next one. */
+static yl_status advance(engine *e, uint32_t wait_ms, yl_error *err)
 {
-    for (uint32_t i = 0; i < e->o.n_seq; i++) pipeline_drop(e->pipeline, i);
-    return yl_fail(err, YL_ECANCELED, "interrupted");
+    yl_status status = e->is_canceled ? yl_fail(err, YL_ECANCELED, "interrupted") : engine_recover(e, err);
+    if (!status) status = send_rows(e, err);
+    if (!status) status = engine_pump(e, wait_ms, err);
+    if (status == YL_ECANCELED) {
+        for (uint32_t i = 0; i < e->o.n_seq; i++) pipeline_drop(e->pipeline, i);
+    }
+    return status == YL_EREPLAY ? YL_OK : status;
 }
 
 yl_status engine_submit(engine *e, const engine_request *r, yl_error *err)
@@ -216,18 +225,13 @@ yl_status engine_poll(engine *e, uint32_t wait_ms, yl_error *err)
     yl_error local;
     if (!err) err = &local;
     yl_status status = check_usable(e, err);
+    if (status) return status;
     uint64_t n_results = e->n_results, now = cluster_now_ms(), deadline = now + wait_ms;
-    while (!status) {
-        if (e->is_canceled) {
-            status = cancel_all(e, err);
-            break;
-        }
-        status = send_rows(e, err);
+    do {
         uint64_t left = deadline > now ? deadline - now : 0;
-        if (!status) status = engine_pump(e, left < WAIT_MS ? (uint32_t)left : WAIT_MS, err);
+        status = advance(e, left < WAIT_MS ? (uint32_t)left : WAIT_MS, err);
         now = cluster_now_ms();
-        if (e->n_results != n_results || now >= deadline) break;
-    }
+    } while (!status && e->n_results == n_results && now < deadline);
     return finish(e, status, err);
 }
 
@@ -242,15 +246,24 @@ yl_status engine_eval(engine *e, uint32_t seq, uint32_t pos, const int32_t *toke
     return status;
 }
 
-/* Sends a frame by the data chain (worker < 0) or to a worker, and waits until its id came back. */
+/* Sends a frame by the data chain (worker < 0) or to a worker, and waits until its id came back. YL_EREPLAY: it never will. */
 static yl_status send_and_wait(engine *e, frame *f, uint64_t id, int worker, yl_error *err)
 {
     e->awaited_id = id;
     f->epoch = e->epoch;
     yl_status status = worker < 0 ? cluster_send_data(e->cluster, f, err) : cluster_send(e->cluster, (uint32_t)worker, f, err);
     while (!status && e->awaited_id) status = engine_pump(e, WAIT_MS, err);
+    if (status == YL_EREPLAY && !e->awaited_id) status = YL_OK; /* it came in the same moment: the loss is the next call's */
     e->awaited_id = 0;
-    return finish(e, status, err);
+    return status;
+}
+
+static yl_status ask_again(engine *e, uint32_t seq, uint32_t pos, const frame_want *want, yl_error *err)
+{
+    frame f = {.kind = FRAME_LOGITS};
+    f.logits = (frame_logits){.id = pipeline_take_id(e->pipeline), .seq = seq, .pos = pos, .want = *want};
+    f.logits.want.row = 0;
+    return send_and_wait(e, &f, f.logits.id, e->stages[e->n_stages - 1].worker, err);
 }
 
 yl_status engine_again(engine *e, uint32_t seq, uint32_t pos, const frame_want *want, engine_answer_fn *on_answer, void *ctx,
@@ -261,10 +274,16 @@ yl_status engine_again(engine *e, uint32_t seq, uint32_t pos, const frame_want *
     yl_status status = check_usable(e, err);
     if (status) return status;
     e->awaiting = (listener){on_answer, ctx};
-    frame f = {.kind = FRAME_LOGITS};
-    f.logits = (frame_logits){.id = pipeline_take_id(e->pipeline), .seq = seq, .pos = pos, .want = *want};
-    f.logits.want.row = 0;
-    return send_and_wait(e, &f, f.logits.id, e->stages[e->n_stages - 1].worker, err);
+    do {
+        status = engine_recover(e, err);
+        if (status) break;
+        status = pipeline_restore(e->pipeline, seq, pos, err);
+        if (status) return status;
+        e->listeners[seq] = (listener){0};
+        while (!status && !pipeline_is_done(e->pipeline, seq)) status = advance(e, WAIT_MS, err);
+        if (!status) status = ask_again(e, seq, pos, want, err);
+    } while (status == YL_EREPLAY);
+    return finish(e, status, err);
 }
 
 yl_status engine_release(engine *e, uint32_t seq, yl_error *err)
@@ -277,9 +296,10 @@ yl_status engine_release(engine *e, uint32_t seq, yl_error *err)
     pipeline_drop(e->pipeline, seq);
     frame f = {.kind = FRAME_SEQ};
     f.seq = (frame_seq){.id = pipeline_take_id(e->pipeline), .op = FRAME_SEQ_RELEASE, .seq = seq};
-    status = send_and_wait(e, &f, f.seq.id, -1, err);
+    if (!e->is_lost) status = send_and_wait(e, &f, f.seq.id, -1, err);
+    if (status == YL_EREPLAY) status = YL_OK; /* a chain that begins anew has forgotten the sequence, too */
     if (!status) pipeline_forget_seq(e->pipeline, seq);
-    return status;
+    return finish(e, status, err);
 }
 
 void engine_cancel(engine *e)
@@ -320,11 +340,9 @@ static bool stats_are_owed(const engine *e)
     return false;
 }
 
-yl_status engine_stages(engine *e, engine_stage *stages, yl_error *err)
+static yl_status ask_for_stats(engine *e, yl_error *err)
 {
-    yl_error local;
-    if (!err) err = &local;
-    yl_status status = check_usable(e, err);
+    yl_status status = YL_OK;
     for (uint32_t i = 0; i < e->n_stages && !status; i++) {
         stage *s = &e->stages[i];
         s->stats_id = pipeline_take_id(e->pipeline);
@@ -332,6 +350,19 @@ yl_status engine_stages(engine *e, engine_stage *stages, yl_error *err)
         status = cluster_send(e->cluster, (uint32_t)s->worker, &f, err);
     }
     while (!status && stats_are_owed(e)) status = engine_pump(e, WAIT_MS, err);
+    return status;
+}
+
+yl_status engine_stages(engine *e, engine_stage *stages, yl_error *err)
+{
+    yl_error local;
+    if (!err) err = &local;
+    yl_status status = check_usable(e, err);
+    if (status) return status;
+    do {
+        status = engine_recover(e, err);
+        if (!status) status = ask_for_stats(e, err);
+    } while (status == YL_EREPLAY);
     if (status) return finish(e, status, err);
     for (uint32_t i = 0; i < e->n_stages; i++) {
         const stage *s = &e->stages[i];

@@ -3,7 +3,11 @@
  * What a command needs: open a model (workers start or join, get their slices, load them), feed tokens of a sequence, get answers
  * for the rows it wants. The engine owns sockets, worker processes and the pipeline's schedule; it holds no weights. One sequence
  * is fed by engine_eval, which blocks; many at a time by engine_submit and engine_poll. One thread calls; engine_cancel may come
- * from anywhere. */
+ * from anywhere.
+ *
+ * A worker that says that it lost what it held (YL_EREPLAY) gets its slice again, and whatever sequences it had is fed again: every
+ * call that waits may take longer then, and a line in the log says so, but answers stay the same bits, each given once. When that
+ * happens a fourth time within a minute it is final. */
 #ifndef YL_ENGINE_H
 #define YL_ENGINE_H
 
@@ -35,10 +39,11 @@ typedef struct engine_options {
     uint32_t timeout_ms;  /* a worker silent, or standing still, this long is lost; 0: 10,000 */
     bool verbose;         /* workers log what they do */
     const char *log_path; /* workers' stderr goes there (appended), NULL: to ours */
-    /* Lines for the log, and progress of loading in [0, 1] (what: "loading weights"); may be NULL. */
+    /* Lines for the log, and progress of loading in [0, 1] (what: "loading weights"), also when a worker that lost its weights
+     * loads them again; may be NULL. */
     void (*on_log)(void *ctx, engine_log_level level, const char *line);
     void (*on_progress)(void *ctx, const char *what, double fraction);
-    bool (*is_interrupted)(void *ctx); /* asked while opening waits: true makes it fail with YL_ECANCELED; may be NULL */
+    bool (*is_interrupted)(void *ctx); /* asked while workers load: true makes the call fail with YL_ECANCELED; may be NULL */
     void *ctx;
 } engine_options;
 

@@ -1,5 +1,5 @@
-/* engine_internal.h: the state of an engine, shared by engine.c (calls) and engine_open.c (from options to a chain that is ready).
- */
+/* engine_internal.h: the state of an engine, shared by engine.c (calls), engine_open.c (from options to a chain that is ready) and
+ * engine_replay.c (a chain that lost what it held). */
 #ifndef YL_ENGINE_INTERNAL_H
 #define YL_ENGINE_INTERNAL_H
 
@@ -9,6 +9,8 @@
 #include "engine.h"
 #include "local_workers.h"
 #include "pipeline.h"
+
+enum { ENGINE_MAX_REPLAYS = 3 }; /* within a minute */
 
 /* A stage of the chain. */
 typedef struct stage {
@@ -47,6 +49,11 @@ struct engine {
     yl_error broken;     /* status YL_OK while the chain works; else why it does not */
     uint64_t checked_ms; /* when local processes were last looked at */
 
+    bool is_lost;                         /* the chain must be wired anew before it is used */
+    yl_error loss;                        /* why, until it was told */
+    uint64_t lost_ms[ENGINE_MAX_REPLAYS]; /* ring: when the last losses were */
+    uint32_t n_losses;
+
     listener *listeners; /* [n_seq] of the requests */
     listener awaiting;   /* of a LOGITS */
     uint64_t awaited_id; /* of a LOGITS or SEQ; 0: none, or it came back */
@@ -55,13 +62,20 @@ struct engine {
     float *row;          /* [n_vocab or n_embd, the larger] an answer that comes in pieces */
 };
 
-/* Waits up to wait_ms for frames and handles them; notices workers that ended. */
+/* Waits up to wait_ms for frames and handles them; notices workers that ended. YL_EREPLAY: engine_recover is due. */
 yl_status engine_pump(engine *e, uint32_t wait_ms, yl_error *err);
 
 /* A line for the caller's log. */
 void engine_log(const engine *e, engine_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* engine_open.c: answers WANT. */
+/* engine_replay.c: notes that a stage lost what it held. YL_EREPLAY; or YL_EPEER, when that happens too often. */
+yl_status engine_lose(engine *e, const yl_error *cause, yl_error *err);
+/* Wires the chain anew if it must be; the pipeline then feeds again what was lost. YL_ECANCELED: the next call tries again. */
+yl_status engine_recover(engine *e, yl_error *err);
+
+/* engine_open.c: begins a new epoch: gives every stage its slice and waits until all are ready. */
+yl_status engine_wire(engine *e, yl_error *err);
+/* Answers WANT. */
 yl_status engine_send_chunk(engine *e, stage *s, const frame_want_chunk *want, yl_error *err);
 
 #endif

@@ -57,12 +57,13 @@ static double tensor_bytes(const engine *e, tensor_role role, uint32_t layer)
     return t ? (double)t->n_bytes : 0;
 }
 
-/* Bytes that a stage reads a token: what decoding costs on one machine. */
+/* What a stage costs is the bytes that it reads. Of several sequences' tokens the head's count; one sequence's stages never decode
+ * at the same time, only a prompt's micro-batches overlap, and those want the head for one row at most. */
 static yl_status place(engine *e, yl_error *err)
 {
     placement_costs costs = {.embd = 0};
     for (int role = 0; role < TENSOR_LAYER_END; role++) costs.layer += tensor_bytes(e, (tensor_role)role, 0);
-    costs.head = tensor_bytes(e, e->hp.tied_embeddings ? TENSOR_TOKEN_EMBD : TENSOR_OUTPUT, 0);
+    if (e->o.n_seq > 1) costs.head = tensor_bytes(e, e->hp.tied_embeddings ? TENSOR_TOKEN_EMBD : TENSOR_OUTPUT, 0);
     slice_range *ranges = calloc(e->n_stages, sizeof *ranges);
     if (!ranges) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->n_stages);
     yl_status status = placement_even(ranges, e->n_stages, e->hp.n_layer, &costs, err);
@@ -183,7 +184,7 @@ static yl_status start_workers(engine *e, yl_error *err)
 
 static yl_status wait_a_moment(engine *e, yl_error *err)
 {
-    if (e->o.is_interrupted && e->o.is_interrupted(e->o.ctx)) return yl_fail(err, YL_ECANCELED, "interrupted");
+    if (e->is_canceled || (e->o.is_interrupted && e->o.is_interrupted(e->o.ctx))) return yl_fail(err, YL_ECANCELED, "interrupted");
     return engine_pump(e, WAIT_MS, err);
 }
 
@@ -272,9 +273,13 @@ static bool all_ready(const engine *e)
     return true;
 }
 
-static yl_status wire(engine *e, yl_error *err)
+yl_status engine_wire(engine *e, yl_error *err)
 {
     e->epoch++;
+    for (uint32_t i = 0; i < e->n_stages; i++) {
+        e->stages[i].is_ready = false;
+        e->stages[i].sent_bytes = 0;
+    }
     yl_status status = cluster_connect_first(e->cluster, data_endpoint(e, 0), err);
     for (uint32_t i = 0; i < e->n_stages && !status; i++) status = assign(e, i, err);
     while (!status && !all_ready(e)) {
@@ -291,6 +296,7 @@ static yl_status make_pipeline(engine *e, yl_error *err)
                           .n_seq = e->o.n_seq,
                           .n_ctx = e->n_ctx,
                           .n_vocab = e->hp.n_vocab,
+                          .n_embd = e->hp.n_embd,
                           .max_rows = e->o.n_ubatch,
                           .max_rows_in_flight = e->o.n_batch};
     e->row = calloc(e->hp.n_vocab > e->hp.n_embd ? e->hp.n_vocab : e->hp.n_embd, sizeof *e->row);
@@ -321,7 +327,8 @@ yl_status engine_open(engine **out, const engine_options *options, yl_error *err
     if (!status) status = make_pipeline(e, err);
     if (!status) status = start_workers(e, err);
     if (!status) status = wait_for_workers(e, err);
-    if (!status) status = wire(e, err);
+    e->is_lost = true; /* never wired: it begins as it would begin again */
+    if (!status) status = engine_recover(e, err);
     if (status) {
         engine_close(e);
         return status;

@@ -1,7 +1,8 @@
-/* pipeline.h: which micro-batch enters the chain next, and whose the answers are.
+/* pipeline.h: which micro-batch enters the chain next, whose the answers are, and what to feed again when the chain forgot.
  *
- * A chain of n stages is busy when n micro-batches are in flight, so a prompt is cut into pieces that follow each other. This is
- * the arithmetic of that, as a function of what was asked and what came back: no socket, no clock. */
+ * A chain of n stages is busy when n micro-batches are in flight, so a prompt is cut into pieces that follow each other, and
+ * sequences that wait for their next token travel in as many groups as there are stages. This is the arithmetic of that, as a
+ * function of what was asked and what came back: no socket, no clock. */
 #ifndef YL_PIPELINE_H
 #define YL_PIPELINE_H
 
@@ -9,12 +10,16 @@
 
 typedef struct pipeline_spec {
     uint32_t n_stages;
-    uint32_t n_seq, n_ctx, n_vocab;
+    uint32_t n_seq, n_ctx, n_vocab, n_embd;
     uint32_t max_rows;           /* of a FORWARD (-ub) */
     uint32_t max_rows_in_flight; /* of all FORWARDs on their way (-b); at least max_rows */
 } pipeline_spec;
 
-enum { PIPELINE_MIN_ROWS = 16 }; /* a prompt is not cut finer: each piece reads all weights again */
+enum {
+    PIPELINE_SHORT_ROWS = 8, /* a request of so few rows is not cut: they cost hardly more than one */
+    PIPELINE_MIN_ROWS = 16,  /* a prompt is not cut finer: each piece reads all weights again */
+    PIPELINE_MAX_ROWS = 128  /* nor coarser over several stages: kernels gain nothing above */
+};
 
 typedef struct pipeline pipeline;
 
@@ -30,7 +35,8 @@ typedef struct pipeline_request {
     size_t n_wants;
 } pipeline_request;
 
-/* Queues a request, one a sequence at a time. YL_EINVAL: beyond n_seq, n_ctx or n_vocab, or the sequence has one already. */
+/* Queues a request, one a sequence at a time. YL_EINVAL: beyond n_seq, n_ctx or n_vocab, a position that does not follow what was
+ * fed, or the sequence has a request already; YL_ENOMEM. Then nothing changed. */
 yl_status pipeline_submit(pipeline *p, const pipeline_request *r, yl_error *err);
 
 /* Is the sequence's request answered whole (or was there none)? */
@@ -53,7 +59,16 @@ yl_status pipeline_result(pipeline *p, const frame *result, pipeline_answer_fn *
 /* An id for a frame that is not a FORWARD (SEQ, LOGITS, STATS): unique among all ids. */
 uint64_t pipeline_take_id(pipeline *p);
 
-/* The sequence was released: its steps count from 1 again. */
+/* The sequence was released: nothing is known of it any more. */
 void pipeline_forget_seq(pipeline *p, uint32_t seq);
+
+/* The chain begins anew and holds nothing: nothing is in flight, and requests under way start over, from the first position of
+ * their sequence; answers that were given are not given again. Sequences without a request are fed again with their next one.
+ * Returns how many positions are lost. */
+uint64_t pipeline_restart(pipeline *p);
+
+/* Queues what the chain lost of a sequence, and asks for the row at pos again, of which the answer means nothing: after that a
+ * LOGITS can be. Done at once if nothing was lost. YL_EINVAL: pos was not fed, or the sequence has a request. */
+yl_status pipeline_restore(pipeline *p, uint32_t seq, uint32_t pos, yl_error *err);
 
 #endif

@@ -114,6 +114,7 @@ static void log_line(void *ctx, engine_log_level level, const char *line)
 static void show_progress(void *ctx, const char *what, double fraction)
 {
     console_progress(ctx, what, fraction);
+    if (fraction >= 1) console_end_progress(ctx);
 }
 
 static bool is_interrupted(void *ctx)
