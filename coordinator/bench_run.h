@@ -23,10 +23,18 @@ typedef struct bench_result {
     uint64_t coordinator_bytes, workers_bytes;  /* peak resident memory of this process; of all workers together */
 } bench_result;
 
-/* A test is done. Anything but YL_OK ends the run. */
-typedef yl_status bench_result_fn(void *ctx, const bench_result *r, yl_error *err);
+/* Who asked for the run. */
+typedef struct bench_listener {
+    /* A test is done. Anything but YL_OK ends the run. */
+    yl_status (*on_result)(void *ctx, const bench_result *r, yl_error *err);
+    /* NULL, or asked before every repetition: it may wait, and by false ends the run. Then every repetition has a result of its
+     * own.
+     */
+    bool (*wait_for_turn)(void *ctx);
+    void *ctx;
+} bench_listener;
 
 /* The session was opened, its engine not. Errors as of engine_open and engine_poll; YL_ECANCELED after an interrupt. */
-yl_status bench_run(session *s, const bench_plan *p, bench_result_fn *on_result, void *ctx, yl_error *err);
+yl_status bench_run(session *s, const bench_plan *p, const bench_listener *listener, yl_error *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* cmd_bench.c: `yllama bench`: how fast a model is on this machine, and how much of the machine it uses. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench_report.h"
 #include "bench_run.h"
@@ -51,6 +52,15 @@ static yl_status on_result(void *ctx, const bench_result *result, yl_error *err)
     return bench_report_row(ctx, result, err);
 }
 
+/* A line on standard input; false at its end. */
+static bool wait_for_line(void *ctx)
+{
+    (void)ctx;
+    for (char c; read(STDIN_FILENO, &c, 1) == 1;)
+        if (c == '\n') return true;
+    return false;
+}
+
 /* The name that the file gives the model, else the file's own. */
 static yl_status name_model(const session *s, char **out, yl_error *err)
 {
@@ -77,7 +87,8 @@ static yl_status measure(session *s, const bench_plan *plan, bench_format format
                                                           : "heap",
                                      .cpu = cpu};
     describe_weights(s->g, &report.subject, type);
-    status = bench_run(s, plan, on_result, &report, err);
+    bench_listener listener = {on_result, s->o->bench.is_paced ? wait_for_line : NULL, &report};
+    status = bench_run(s, plan, &listener, err);
     if (!status) status = bench_report_end(&report, err);
     free(name);
     return status;
