@@ -14,7 +14,10 @@
 #include "interrupt.h"
 #include "limit_probe.h"
 
-enum { WARM_UP_TOKENS = 4 }; /* generated: enough to bring every weight into memory */
+enum {
+    WARM_UP_TOKENS = 4, /* generated: enough to bring every weight into memory */
+    TURN_MS = 250       /* workers must hear from us several times within their patience */
+};
 
 typedef struct runner {
     session *s;
@@ -162,17 +165,29 @@ static uint32_t n_results_of(const runner *r)
     return r->o.bench.n_reps / r->n_reps;
 }
 
-static bool has_turn(runner *r)
+/* Waits until it is our turn; workers hear from us meanwhile. Sets is_over if it never will be. */
+static yl_status await_turn(runner *r, yl_error *err)
 {
-    if (r->listener->wait_for_turn && !r->listener->wait_for_turn(r->listener->ctx)) r->is_over = true;
-    return !r->is_over;
+    if (!r->listener->wait_for_turn) return YL_OK;
+    for (;;) {
+        if (interrupt_came()) return yl_fail(err, YL_ECANCELED, "interrupted");
+        bench_turn turn = r->listener->wait_for_turn(r->listener->ctx, TURN_MS);
+        if (turn == BENCH_TURN_NEVER) r->is_over = true;
+        if (turn != BENCH_TURN_LATER) return YL_OK;
+        yl_status status = r->s->e ? engine_poll(r->s->e, 0, err) : YL_OK;
+        if (status) return status;
+    }
 }
 
 static yl_status run_test(runner *r, bench_streams *b, const bench_test *t, yl_error *err)
 {
     yl_status status = bench_streams_read(b, t->n_parallel, 0, t->n_depth, err);
     if (!status && r->o.bench.warm_up) status = warm_up(b, t, err);
-    for (uint32_t i = 0; i < n_results_of(r) && !status && has_turn(r); i++) status = repeat(r, b, t, err);
+    for (uint32_t i = 0; i < n_results_of(r) && !status; i++) {
+        status = await_turn(r, err);
+        if (r->is_over) break;
+        if (!status) status = repeat(r, b, t, err);
+    }
     return status;
 }
 
@@ -223,7 +238,11 @@ static yl_status run_start(runner *r, const bench_test *t, yl_error *err)
     bench_result unused;
     double ms;
     yl_status status = r->o.bench.warm_up ? start_once(r, t, &ms, &unused, err) : YL_OK;
-    for (uint32_t i = 0; i < n_results_of(r) && !status && has_turn(r); i++) status = repeat_start(r, t, err);
+    for (uint32_t i = 0; i < n_results_of(r) && !status; i++) {
+        status = await_turn(r, err);
+        if (r->is_over) break;
+        if (!status) status = repeat_start(r, t, err);
+    }
     return status;
 }
 

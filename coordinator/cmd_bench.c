@@ -1,4 +1,5 @@
 /* cmd_bench.c: `yllama bench`: how fast a model is on this machine, and how much of the machine it uses. */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,13 +53,15 @@ static yl_status on_result(void *ctx, const bench_result *result, yl_error *err)
     return bench_report_row(ctx, result, err);
 }
 
-/* A line on standard input; false at its end. */
-static bool wait_for_line(void *ctx)
+/* It is our turn when there is a line on standard input, and never again at its end. */
+static bench_turn wait_for_line(void *ctx, int wait_ms)
 {
     (void)ctx;
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    if (poll(&input, 1, wait_ms) <= 0) return BENCH_TURN_LATER;
     for (char c; read(STDIN_FILENO, &c, 1) == 1;)
-        if (c == '\n') return true;
-    return false;
+        if (c == '\n') return BENCH_TURN_NOW;
+    return BENCH_TURN_NEVER;
 }
 
 /* The name that the file gives the model, else the file's own. */
