@@ -14,7 +14,10 @@
 #include "interrupt.h"
 #include "limit_probe.h"
 
-enum { WARM_UP_TOKENS = 4 }; /* generated: enough to bring every weight into memory */
+enum {
+    WARM_UP_TOKENS = 4, /* generated: enough to bring every weight into memory */
+    TURN_MS = 250       /* workers must hear from us several times within their patience */
+};
 
 typedef struct runner {
     session *s;
@@ -22,9 +25,10 @@ typedef struct runner {
     limit_probe *probe;
     machine_limits *readings; /* [n_reps + 1] */
     double *ms, *rates;       /* [n_reps] */
-    bench_result_fn *on_result;
-    void *ctx;
-    size_t n_tests, n_done;
+    const bench_listener *listener;
+    uint32_t n_reps; /* of a result: 1 if each is on its own */
+    bool is_over;    /* the listener wants no more */
+    size_t n_results, n_done;
 } runner;
 
 static double now_ms(void)
@@ -71,20 +75,27 @@ static yl_status read_limits(runner *r, const bench_test *t, size_t i, yl_error 
 
 static double median_of(const runner *r, size_t field_offset, double *scratch)
 {
-    size_t n = r->o.bench.n_reps + 1u;
+    size_t n = r->n_reps + 1u;
     for (size_t i = 0; i < n; i++) scratch[i] = *(const double *)(const void *)((const char *)&r->readings[i] + field_offset);
     return bench_stats_of(scratch, n).median;
+}
+
+static void summarize(const runner *r, bench_result *result)
+{
+    result->ms = bench_stats_of(r->ms, r->n_reps);
+    result->rate = bench_stats_of(r->rates, r->n_reps);
 }
 
 /* What the readings say of the median repetition. */
 static yl_status judge(const runner *r, bench_result *result, yl_error *err)
 {
-    double *scratch = calloc(r->o.bench.n_reps + 1u, sizeof *scratch);
+    double *scratch = calloc(r->n_reps + 1u, sizeof *scratch);
     if (!scratch) return yl_fail(err, YL_ENOMEM, "no memory for a result");
+    summarize(r, result);
     result->has_limits = true;
     result->n_limit_threads = bench_cost_n_threads(&result->test);
     result->limits_before = r->readings[0];
-    result->limits_after = r->readings[r->o.bench.n_reps];
+    result->limits_after = r->readings[r->n_reps];
     result->limits = (machine_limits){median_of(r, offsetof(machine_limits, read_small_pages), scratch),
                                       median_of(r, offsetof(machine_limits, read_huge_pages), scratch),
                                       median_of(r, offsetof(machine_limits, dot_int8), scratch),
@@ -113,9 +124,7 @@ static yl_status read_memory(engine *e, bench_result *result, yl_error *err)
 
 static bench_result new_result(const runner *r, const bench_test *t)
 {
-    return (bench_result){.test = *t,
-                          .n_reps = r->o.bench.n_reps,
-                          .pages = r->o.mmap || r->o.mlock ? BENCH_PAGES_SMALL : BENCH_PAGES_HUGE};
+    return (bench_result){.test = *t, .n_reps = r->n_reps, .pages = r->o.mmap || r->o.mlock ? BENCH_PAGES_SMALL : BENCH_PAGES_HUGE};
 }
 
 static void note_time(runner *r, const bench_test *t, uint32_t rep, double ms)
@@ -123,23 +132,22 @@ static void note_time(runner *r, const bench_test *t, uint32_t rep, double ms)
     r->ms[rep] = ms;
     r->rates[rep] = (double)t->n_tokens * t->n_parallel * 1e3 / ms;
     char name[BENCH_NAME_BYTES];
-    double part = (double)(rep + 1) / r->o.bench.n_reps;
-    console_progress(r->s->con, bench_test_name(name, t), ((double)r->n_done + part) / (double)r->n_tests);
+    double part = (double)(rep + 1) / r->n_reps;
+    console_progress(r->s->con, bench_test_name(name, t), ((double)r->n_done + part) / (double)r->n_results);
 }
 
 static yl_status give(runner *r, bench_result *result, yl_error *err)
 {
     r->n_done++;
     console_end_progress(r->s->con);
-    return r->on_result(r->ctx, result, err);
+    return r->listener->on_result(r->listener->ctx, result, err);
 }
 
-static yl_status run_test(runner *r, bench_streams *b, const bench_test *t, yl_error *err)
+/* The repetitions of one result. */
+static yl_status repeat(runner *r, bench_streams *b, const bench_test *t, yl_error *err)
 {
     bench_result result = new_result(r, t);
-    yl_status status = bench_streams_read(b, t->n_parallel, 0, t->n_depth, err);
-    if (!status && r->o.bench.warm_up) status = warm_up(b, t, err);
-    if (!status) status = read_limits(r, t, 0, err);
+    yl_status status = read_limits(r, t, 0, err);
     for (uint32_t rep = 0; rep < result.n_reps && !status; rep++) {
         double begin = now_ms();
         status = run_once(b, t, err);
@@ -147,11 +155,40 @@ static yl_status run_test(runner *r, bench_streams *b, const bench_test *t, yl_e
         if (!status) status = read_limits(r, t, rep + 1, err);
     }
     if (!status) status = read_memory(r->s->e, &result, err);
-    if (status) return status;
-    result.ms = bench_stats_of(r->ms, result.n_reps);
-    result.rate = bench_stats_of(r->rates, result.n_reps);
-    status = judge(r, &result, err);
+    if (!status) status = judge(r, &result, err);
     return status ? status : give(r, &result, err);
+}
+
+/* How many results a test has. */
+static uint32_t n_results_of(const runner *r)
+{
+    return r->o.bench.n_reps / r->n_reps;
+}
+
+/* Waits until it is our turn; workers hear from us meanwhile. Sets is_over if it never will be. */
+static yl_status await_turn(runner *r, yl_error *err)
+{
+    if (!r->listener->wait_for_turn) return YL_OK;
+    for (;;) {
+        if (interrupt_came()) return yl_fail(err, YL_ECANCELED, "interrupted");
+        bench_turn turn = r->listener->wait_for_turn(r->listener->ctx, TURN_MS);
+        if (turn == BENCH_TURN_NEVER) r->is_over = true;
+        if (turn != BENCH_TURN_LATER) return YL_OK;
+        yl_status status = r->s->e ? engine_poll(r->s->e, 0, err) : YL_OK;
+        if (status) return status;
+    }
+}
+
+static yl_status run_test(runner *r, bench_streams *b, const bench_test *t, yl_error *err)
+{
+    yl_status status = bench_streams_read(b, t->n_parallel, 0, t->n_depth, err);
+    if (!status && r->o.bench.warm_up) status = warm_up(b, t, err);
+    for (uint32_t i = 0; i < n_results_of(r) && !status; i++) {
+        status = await_turn(r, err);
+        if (r->is_over) break;
+        if (!status) status = repeat(r, b, t, err);
+    }
+    return status;
 }
 
 /* ---- groups ---- */
@@ -161,7 +198,7 @@ static yl_status run_group(runner *r, const bench_test *tests, size_t n, uint32_
     bench_streams *b = NULL;
     yl_status status = open_engine(r, &tests[0].setup, n_seq, n_ctx, err);
     if (!status) status = bench_streams_new(&b, r->s->e, n_seq, n_ctx, err);
-    for (size_t i = 0; i < n && !status; i++) status = run_test(r, b, &tests[i], err);
+    for (size_t i = 0; i < n && !status && !r->is_over; i++) status = run_test(r, b, &tests[i], err);
     bench_streams_free(b);
     session_stop(r->s);
     return status;
@@ -182,25 +219,37 @@ static yl_status start_once(runner *r, const bench_test *t, double *ms, bench_re
     return status;
 }
 
-static yl_status run_start(runner *r, const bench_test *t, yl_error *err)
+static yl_status repeat_start(runner *r, const bench_test *t, yl_error *err)
 {
     bench_result result = new_result(r, t);
-    double ms;
-    yl_status status = r->o.bench.warm_up ? start_once(r, t, &ms, &result, err) : YL_OK;
+    yl_status status = YL_OK;
     for (uint32_t rep = 0; rep < result.n_reps && !status; rep++) {
+        double ms;
         status = start_once(r, t, &ms, &result, err);
         if (!status) note_time(r, t, rep, ms);
     }
     if (status) return status;
-    result.ms = bench_stats_of(r->ms, result.n_reps);
-    result.rate = bench_stats_of(r->rates, result.n_reps);
+    summarize(r, &result);
     return give(r, &result, err);
+}
+
+static yl_status run_start(runner *r, const bench_test *t, yl_error *err)
+{
+    bench_result unused;
+    double ms;
+    yl_status status = r->o.bench.warm_up ? start_once(r, t, &ms, &unused, err) : YL_OK;
+    for (uint32_t i = 0; i < n_results_of(r) && !status; i++) {
+        status = await_turn(r, err);
+        if (r->is_over) break;
+        if (!status) status = repeat_start(r, t, err);
+    }
+    return status;
 }
 
 static yl_status run_all(runner *r, const bench_plan *p, yl_error *err)
 {
     yl_status status = YL_OK;
-    for (size_t begin = 0, end; begin < p->n && !status; begin = end) {
+    for (size_t begin = 0, end; begin < p->n && !status && !r->is_over; begin = end) {
         end = bench_plan_group_end(p, begin);
         uint32_t n_seq, n_ctx;
         bench_plan_needs(p, begin, end, &n_seq, &n_ctx);
@@ -210,11 +259,12 @@ static yl_status run_all(runner *r, const bench_plan *p, yl_error *err)
     return status;
 }
 
-yl_status bench_run(session *s, const bench_plan *p, bench_result_fn *on_result, void *ctx, yl_error *err)
+yl_status bench_run(session *s, const bench_plan *p, const bench_listener *listener, yl_error *err)
 {
     const options *given = s->o;
-    uint32_t n_reps = given->bench.n_reps;
-    runner r = {.s = s, .o = *given, .on_result = on_result, .ctx = ctx, .n_tests = p->n};
+    uint32_t n_reps = listener->wait_for_turn ? 1 : given->bench.n_reps;
+    runner r = {.s = s, .o = *given, .listener = listener, .n_reps = n_reps};
+    r.n_results = p->n * n_results_of(&r);
     r.readings = calloc(n_reps + 1u, sizeof *r.readings);
     r.ms = calloc(n_reps, sizeof *r.ms);
     r.rates = calloc(n_reps, sizeof *r.rates);

@@ -23,10 +23,20 @@ typedef struct bench_result {
     uint64_t coordinator_bytes, workers_bytes;  /* peak resident memory of this process; of all workers together */
 } bench_result;
 
-/* A test is done. Anything but YL_OK ends the run. */
-typedef yl_status bench_result_fn(void *ctx, const bench_result *r, yl_error *err);
+/* May a repetition begin? */
+typedef enum bench_turn { BENCH_TURN_NOW, BENCH_TURN_LATER, BENCH_TURN_NEVER } bench_turn;
+
+/* Who asked for the run. */
+typedef struct bench_listener {
+    /* A test is done. Anything but YL_OK ends the run. */
+    yl_status (*on_result)(void *ctx, const bench_result *r, yl_error *err);
+    /* NULL, or asked before every repetition, which then has a result of its own. It waits up to wait_ms, and is asked again after
+     * BENCH_TURN_LATER; after BENCH_TURN_NEVER the run is over. */
+    bench_turn (*wait_for_turn)(void *ctx, int wait_ms);
+    void *ctx;
+} bench_listener;
 
 /* The session was opened, its engine not. Errors as of engine_open and engine_poll; YL_ECANCELED after an interrupt. */
-yl_status bench_run(session *s, const bench_plan *p, bench_result_fn *on_result, void *ctx, yl_error *err);
+yl_status bench_run(session *s, const bench_plan *p, const bench_listener *listener, yl_error *err);
 
 #endif

@@ -1,6 +1,8 @@
 /* cmd_bench.c: `yllama bench`: how fast a model is on this machine, and how much of the machine it uses. */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench_report.h"
 #include "bench_run.h"
@@ -51,6 +53,17 @@ static yl_status on_result(void *ctx, const bench_result *result, yl_error *err)
     return bench_report_row(ctx, result, err);
 }
 
+/* It is our turn when there is a line on standard input, and never again at its end. */
+static bench_turn wait_for_line(void *ctx, int wait_ms)
+{
+    (void)ctx;
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    if (poll(&input, 1, wait_ms) <= 0) return BENCH_TURN_LATER;
+    for (char c; read(STDIN_FILENO, &c, 1) == 1;)
+        if (c == '\n') return BENCH_TURN_NOW;
+    return BENCH_TURN_NEVER;
+}
+
 /* The name that the file gives the model, else the file's own. */
 static yl_status name_model(const session *s, char **out, yl_error *err)
 {
@@ -78,7 +91,8 @@ static yl_status measure(session *s, const bench_plan *plan, bench_format format
                                                            : "mmap",
                                      .cpu = cpu};
     describe_weights(s->g, &report.subject, type);
-    status = bench_run(s, plan, on_result, &report, err);
+    bench_listener listener = {on_result, s->o->bench.is_paced ? wait_for_line : NULL, &report};
+    status = bench_run(s, plan, &listener, err);
     if (!status) status = bench_report_end(&report, err);
     free(name);
     return status;

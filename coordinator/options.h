@@ -43,7 +43,7 @@ typedef struct bench_options {
     const char *n_prompt, *n_gen, *n_start, *n_depth, *n_parallel;
     const char *n_batch, *n_ubatch, *n_threads, *n_local, *type_k, *type_v, *isa;
     uint32_t n_reps;
-    bool warm_up;
+    bool warm_up, is_paced;
     const char *output; /* "md", "csv", "json", "jsonl" */
 } bench_options;
 

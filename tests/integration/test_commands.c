@@ -186,6 +186,20 @@ static void bench_writes_rows_that_programs_read(void **state)
     assert_int_equal(*line, 0);
 }
 
+/* A line, a repetition, a row; then nobody asks any more. */
+static void a_paced_bench_takes_turns(void **state)
+{
+    const char *line = run(*state, "\n\n\n", "bench", "-p", "5", "-n", "3", "-r", "2", "--paced", "-o", "jsonl", NULL);
+    static const char *const tests[] = {"pp5", "pp5", "tg3"};
+    for (int i = 0; i < 3; i++, line = strchr(line, '\n') + 1) {
+        cJSON *row = cJSON_Parse(line);
+        assert_string_equal(cJSON_GetObjectItem(row, "test")->valuestring, tests[i]);
+        assert_true(cJSON_GetObjectItem(row, "n_reps")->valuedouble == 1);
+        cJSON_Delete(row);
+    }
+    assert_int_equal(*line, 0);
+}
+
 static void bench_writes_a_table(void **state)
 {
     const char *line = run(*state, NULL, "bench", BENCH_FLAGS, "-ub", "4", NULL);
@@ -217,6 +231,7 @@ int main(void)
         cmocka_unit_test(perplexity_tells_text_from_noise),
         cmocka_unit_test(chat_answers_lines),
         cmocka_unit_test(bench_writes_rows_that_programs_read),
+        cmocka_unit_test(a_paced_bench_takes_turns),
         cmocka_unit_test(bench_writes_a_table),
         cmocka_unit_test(the_model_writes_words),
     };
