@@ -87,17 +87,18 @@ typedef struct engine_request {
 } engine_request;
 
 /* Queues a request and returns at once; nothing leaves before engine_poll. What is queued between two polls travels together, so
- * submit for all sequences that are ready, then poll. One request a sequence at a time. YL_EINVAL: it has one already; pos + n
- * beyond n_ctx, a sequence beyond n_seq, a token beyond n_vocab; then nothing changed. */
+ * submit for all sequences that are ready, then poll. One request a sequence at a time. YL_EINVAL: it has one already; pos
+ * beyond what was fed, pos + n beyond n_ctx, a sequence beyond n_seq, a token beyond n_vocab; then nothing changed. */
 yl_status engine_submit(engine *e, const engine_request *r, yl_error *err);
 
 /* Was every answer of the sequence's last request given (or the request given up)? True if it never had one. */
 bool engine_is_done(const engine *e, uint32_t seq);
 
-/* Sends what there is credit for, waits for frames and handles them; callbacks run inside it. Returns when a RESULT was handled or
- * wait_ms have passed. YL_EPEER: a worker was lost or refused, which is final for the engine; YL_ECANCELED: engine_cancel, all
- * requests were given up (positions from their pos on are then undefined: feed them again). A row that became non-finite is
- * YL_EPEER, "position 17 became infinite ...", and like a callback's failure ends its own request only. */
+/* Sends what there is credit for, waits for frames and handles them; callbacks run inside it (and inside the other calls that
+ * block, while requests are under way). Returns when a RESULT was handled or wait_ms have passed. YL_EPEER: a worker was lost or
+ * refused, which is final for the engine; YL_ECANCELED: engine_cancel, all requests were given up (positions from their pos on are
+ * then undefined: feed them again). A row that became non-finite is YL_EPEER, "position 17 became infinite ...", and like a
+ * callback's failure ends its own request only. */
 yl_status engine_poll(engine *e, uint32_t wait_ms, yl_error *err);
 
 /* Submits a request and polls until it is done. Errors as of both; the request is given up then. */

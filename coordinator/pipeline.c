@@ -1,10 +1,11 @@
 /* pipeline.c: requests wait in order of arrival; each FORWARD takes rows from the front.
  *
- * Two kinds of requests share a frame. *Short* ones, a token or a few, are what somebody waits for. A frame costs the reading of
- * all weights, however few rows it has, so their rows should travel together; but a stage that is idle is worth more. Hence
- * groups: at most one frame a stage carries short rows, and none takes more than its share, 1 / n_stages, of all short rows there
- * are. So groups keep their size by themselves: when two meet, what is above the share waits for the next one; when one thinned
- * out, it is filled up. One stage takes all that are ready.
+ * Two kinds of requests share a frame. *Short* ones, a token or a few, are what somebody waits for. A stage reads all its weights
+ * for a frame, however few rows it has, and a few rows cost hardly more than one. So while there are few, all travel in one frame:
+ * n rows in the time of one, and although all stages but one are idle, cutting it up would gain nothing (and where stages share
+ * one machine's memory it would lose: each group reads the weights again). When rows begin to cost, they go in groups, one a stage
+ * at most, and none takes more than its share of all short rows there are. So groups keep their size by themselves: when two meet,
+ * what is above the share waits for the next one; when one thinned out, it is filled up.
  *
  * *Long* ones, prompts, are cut. With frames of r rows, each costing as much time as r + c rows, n rows over s stages take
  * (n / r + s - 1) (r + c): the chain fills and drains with one frame a stage. (What counts is the largest frame, not the first or
@@ -22,8 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Measured: a frame takes the time of its rows and of about three more (AVX-512, Q4_0 and Q8_0, 1B). */
-static const double ROWS_A_FRAME_COSTS = 3;
+/* Measured: a frame takes the time of its rows and of three (Q4_0) to six (Q8_0) more; AVX-512, 1B. */
+static const double ROWS_A_FRAME_COSTS = 4;
 
 typedef struct request {
     bool is_active, is_short;
@@ -261,11 +262,19 @@ static demand count_demand(const pipeline *p, bool is_short)
     return d;
 }
 
+/* Groups that n short rows make. */
+static uint32_t n_groups(const pipeline *p, uint64_t n)
+{
+    uint64_t groups = n / PIPELINE_GROUP_ROWS;
+    return groups < 1 ? 1 : groups < p->spec.n_stages ? (uint32_t)groups : p->spec.n_stages;
+}
+
 /* The largest group of short rows. They do not keep prompts out of a frame. */
 static uint32_t most_short_rows(const pipeline *p, const demand *brief, const demand *prompts, uint32_t limit)
 {
-    if (p->n_short_in_flight >= p->spec.n_stages) return 0;
-    uint64_t share = (brief->n_rows + p->spec.n_stages - 1) / p->spec.n_stages;
+    uint32_t groups = n_groups(p, brief->n_rows);
+    if (p->n_short_in_flight >= groups) return 0;
+    uint64_t share = (brief->n_rows + groups - 1) / groups;
     uint32_t most = prompts->n_unsent && limit > 1 ? limit / 2 : limit;
     return share < most ? (uint32_t)share : most;
 }

@@ -1,7 +1,7 @@
 /* pipeline.h: which micro-batch enters the chain next, whose the answers are, and what to feed again when the chain forgot.
  *
  * A chain of n stages is busy when n micro-batches are in flight, so a prompt is cut into pieces that follow each other, and
- * sequences that wait for their next token travel in as many groups as there are stages. This is the arithmetic of that, as a
+ * many sequences that wait for their next token travel in as many groups as there are stages. This is the arithmetic of that, as a
  * function of what was asked and what came back: no socket, no clock. */
 #ifndef YL_PIPELINE_H
 #define YL_PIPELINE_H
@@ -17,6 +17,7 @@ typedef struct pipeline_spec {
 
 enum {
     PIPELINE_SHORT_ROWS = 8, /* a request of so few rows is not cut: they cost hardly more than one */
+    PIPELINE_GROUP_ROWS = 4, /* sequences that decode travel together until they are so many a group */
     PIPELINE_MIN_ROWS = 16,  /* a prompt is not cut finer: each piece reads all weights again */
     PIPELINE_MAX_ROWS = 128  /* nor coarser over several stages: kernels gain nothing above */
 };

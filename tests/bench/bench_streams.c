@@ -3,8 +3,8 @@
  * The same model over 1 worker with 2 threads and over 2 workers with 1 thread each: the same cores, and the same multiplications.
  * First a prompt, then 1, 2, 4, 8 and 16 sequences that decode at the same time, each submitted again as soon as its answer is
  * there. The chains are measured in turn, round by round, and compared within a round, because other programs share the machine.
- * One stream leaves all stages but one idle, so "2 workers" is best compared with its own single stream up to 2, and with 1 worker
- * above. Usage: bench_streams model.gguf [tokens a stream] [rounds] [tokens of the prompt] */
+ * Few streams travel in one frame and keep one stage busy at a time, so 2 workers can reach 1 worker only with many. Usage:
+ * bench_streams model.gguf [tokens a stream] [rounds] [tokens of the prompt] */
 #include "engine.h"
 
 #include <stdio.h>

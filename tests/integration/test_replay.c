@@ -457,7 +457,7 @@ static void lost_while_a_prompt_is_read(void **state)
 static void lost_while_sequences_decode(void **state)
 {
     rig *r = *state;
-    static const disturbance D[] = {{"worker-0:forward:16", 1}, {"worker-1:frame:25", 1}, {"worker-2:forward:31", 1}};
+    static const disturbance D[] = {{"worker-0:forward:13", 1}, {"worker-1:frame:17", 1}, {"worker-2:forward:21", 1}};
     for (size_t i = 0; i < sizeof D / sizeof *D; i++) expect_no_trace(r, &D[i]);
 }
 

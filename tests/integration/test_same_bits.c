@@ -246,6 +246,83 @@ static void sequences_do_not_meet(void **state)
     free(other);
 }
 
+/* Many sequences on their way at the same time, some reading a prompt, some decoding, begun one after the other: each as if alone.
+ */
+static void sequences_travel_together(void **state)
+{
+    const rig *r = *state;
+    enum { N_SEQ = 10, N_FED = 40 };
+    for (uint32_t n_local = 1; n_local <= 3; n_local++) {
+        engine_options o = default_options(r);
+        o.n_local = n_local;
+        o.n_seq = N_SEQ;
+        engine *e = open_engine(&o);
+        float *logits = calloc((size_t)N_SEQ * N_FED * N_VOCAB, sizeof *logits);
+        frame_want wants[N_FED];
+        uint32_t n_fed[N_SEQ] = {0}, n_done = 0;
+        yl_error err = {0};
+        for (uint32_t i = 0; i < N_FED; i++) wants[i] = (frame_want){.row = i, .kind = FRAME_WANT_ALL};
+        for (uint32_t round = 0; n_done < N_SEQ; round++) {
+            n_done = 0;
+            for (uint32_t s = 0; s < N_SEQ && s <= round; s++) {
+                if (!engine_is_done(e, s)) continue;
+                if (n_fed[s] == N_FED) {
+                    n_done++;
+                    continue;
+                }
+                uint32_t first = n_fed[s], n = first == 0 && s % 3 == 0 ? 20 : 1;
+                engine_request request = {.seq = s,
+                                          .pos = first,
+                                          .tokens = r->tokens + first,
+                                          .n = n,
+                                          .wants = wants,
+                                          .n_wants = n,
+                                          .on_answer = keep_logits,
+                                          .ctx = logits + ((size_t)s * N_FED + first) * N_VOCAB};
+                if (engine_submit(e, &request, &err)) fail_msg("%s", err.msg);
+                assert_int_equal(engine_submit(e, &request, NULL), YL_EINVAL); /* one at a time */
+                n_fed[s] += n;
+            }
+            if (n_done < N_SEQ && engine_poll(e, 1000, &err)) fail_msg("%s", err.msg);
+        }
+        engine_close(e);
+        for (size_t s = 0; s < N_SEQ; s++)
+            assert_memory_equal(logits + s * N_FED * N_VOCAB, r->expected, (size_t)N_FED * N_VOCAB * sizeof *logits);
+        free(logits);
+    }
+}
+
+static yl_status refuse(void *ctx, const frame_answer *a, yl_error *err)
+{
+    (void)ctx;
+    return yl_fail(err, YL_EFORMAT, "row %u is not to my taste", a->row);
+}
+
+/* Who does not like an answer ends his own request; the others in the same frame get theirs, and the engine goes on. */
+static void a_listener_fails_alone(void **state)
+{
+    const rig *r = *state;
+    engine_options o = default_options(r);
+    engine *e = open_engine(&o);
+    float *logits = calloc((size_t)N_TOKENS * N_VOCAB, sizeof *logits);
+    frame_want want = {.row = 0, .kind = FRAME_WANT_ALL};
+    engine_request bad = {.seq = 0, .tokens = r->tokens, .n = 1, .wants = &want, .n_wants = 1, .on_answer = refuse}, good = bad;
+    good.seq = 1;
+    good.on_answer = keep_logits;
+    good.ctx = logits;
+    yl_error err = {0};
+    assert_int_equal(engine_submit(e, &bad, &err), YL_OK);
+    assert_int_equal(engine_submit(e, &good, &err), YL_OK);
+    assert_int_equal(engine_poll(e, 10000, &err), YL_EFORMAT);
+    assert_string_equal(err.msg, "row 0 is not to my taste");
+    assert_true(engine_is_done(e, 0) && engine_is_done(e, 1));
+    assert_memory_equal(logits, r->expected, N_VOCAB * sizeof *logits);
+    eval(e, r, 0, 0, N_TOKENS, logits);
+    engine_close(e);
+    assert_memory_equal(logits, r->expected, (size_t)N_TOKENS * N_VOCAB * sizeof *logits);
+    free(logits);
+}
+
 /* Going back: feeding at an earlier position forgets what came after, whatever that was. */
 static void a_sequence_can_be_cut_back(void **state)
 {
@@ -326,6 +403,8 @@ int main(void)
         cmocka_unit_test(any_instruction_set),
         cmocka_unit_test(any_cache_type),
         cmocka_unit_test(sequences_do_not_meet),
+        cmocka_unit_test(sequences_travel_together),
+        cmocka_unit_test(a_listener_fails_alone),
         cmocka_unit_test(a_sequence_can_be_cut_back),
         cmocka_unit_test(candidates_are_the_largest_logits),
     };
