@@ -3,8 +3,9 @@
  * The list is cut into units, a file each. Then, in bounded steps, so that the worker stays a worker that answers: tensors that
  * were never hashed are hashed (phase HASHING), all files that exist are opened (at once, so that making room for new ones finds
  * them in use), and those that are missing are made. When only a copy is wanted nothing is hashed or made, but what is there is
- * checked before it is copied (CHECKING): nobody would look at it afterwards. A cache that cannot be written is told once and done
- * without. */
+ * checked before it is copied (CHECKING): nobody would look at it afterwards. So it is too when a slice is assigned again:
+ * something went wrong, and if it was the disk, no second answer shall stop for the next bad file. A cache that cannot be written
+ * is told once and done without. */
 #include "native_cache.h"
 
 #include <inttypes.h>

@@ -90,7 +90,7 @@ int main(int argc, char **argv)
                             .n_local = i + 1,
                             .n_threads = 1,
                             .n_ctx = 512,
-                            .load = FRAME_LOAD_HEAP,
+                            .load = FRAME_LOAD_CACHE,
                             .worker_program = YLLAMA_BIN_DIR "/yllama-worker"};
         must(engine_open(&chains[i], &o, &err), &err);
         decode(chains[i], 4);
