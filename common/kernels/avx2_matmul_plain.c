@@ -32,7 +32,7 @@ AVX2_BODY void rows_times_plain(const tile_job *job, int width, int first, int n
     __m256 acc[N_HALVES * 4];
     begin_sums(job, acc, first, n);
     for (size_t k = 0; k < job->n_cols; k++, x += width * 4) {
-        if (width == 1 || (job->from_memory && first == 0)) prefetch_lines(job->tile + k * col_bytes, 1);
+        if (width == 1 || (job->from_memory && first == 0)) prefetch_lines(job->tile + k * col_bytes, 1, width);
         __m256 low = load(job->tile, k, 0), high = load(job->tile, k, 1);
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) {
