@@ -1,8 +1,6 @@
 /* avx2_matmul_plain.c: F32, F16, BF16 (N8): one multiplication and one addition a column, in the order of columns.
  *
- * Bound by the additions for panels of 4 and 8 (two of 8 lanes a cycle), by memory for panels of 1.
- * (Chunks of columns that are converted to f32 once for all panels, as for AVX-512: F32 44 GMAC/s against 50, F16 44 against 42.)
- */
+ * Bound by the additions for panels of 4 and 8 (two of 8 lanes a cycle), by memory for panels of 1. */
 #include "avx2_matmul.h"
 
 /* Column k of the 8 rows of a half as f32. */
