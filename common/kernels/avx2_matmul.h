@@ -5,14 +5,15 @@
  *
  * The product of four weights and four activations begins with vpmaddubsw: unsigned bytes times signed ones, added in pairs to 16
  * bits, which saturate. What keeps them from that: an activation is at most 127 in magnitude (never -128, N2). So a pair of
- * products is at most 254 times the largest weight, and a 16-bit number holds the sum of 8 groups of four columns   of weights up
- * to 15    (30480)   Q4_0, Q4_1, Q4_K 4                                       up to 31    (31496)   Q5_0, Q5_1, Q5_K; Q2_K, Q3_K,
- * whose sub-blocks are no longer 2                                       up to 63    (32004)   Q6_K 1 up to 128   (32512)   Q8_0,
- * IQ4_NL, IQ4_XS: weights with a sign, which is given to the activation instead before one vpmaddwd by the sub-block's scale (or by
- * 1) makes it 32 bits.
+ * products is at most 254 times the largest weight, and before one vpmaddwd by the sub-block's scale (or by 1) makes it 32 bits, a
+ * 16-bit number holds the sum of
+ * - 8 groups of four columns, of weights up to 15 (30480): Q4_0, Q4_1, Q4_K
+ * - 4 groups, of weights up to 31 (31496): Q5_0, Q5_1, Q5_K; Q2_K and Q3_K, whose sub-blocks are no longer
+ * - 2 groups, of weights up to 63 (32004): Q6_K
+ * - 1 group, of weights up to 128 (32512): Q8_0, IQ4_NL, IQ4_XS, with a sign, which is given to the activation instead
  *
  * Bound: the multiplications, vpmaddubsw and vpmaddwd, and as many additions, for panels of 4 and 8; the weights' bytes from memory
- * for panels of 1, where each line of the tile is asked for PREFETCH_BYTES ahead, into the second-level cache, beyond the tile's
+ * for panels of 1, where each line of the tile is asked for ahead, into the second-level cache, beyond the tile's
  * end into the next tile. */
 #ifndef YL_KERNELS_AVX2_MATMUL_H
 #define YL_KERNELS_AVX2_MATMUL_H
@@ -39,14 +40,18 @@ AVX2_BODY int rows_at_a_time(int width)
     return width < 4 ? width : 4;
 }
 
-enum { PREFETCH_BYTES = 1024, LINE_BYTES = 64 };
+/* How far ahead lines are asked for. With one row of activations the processor's own prefetching does most of the work, and needs
+ * little help; with more, time passes between two lines, and it gives up: then all of it has to be asked for, in time (8 rows from
+ * memory, AVX-512: Q8_0 112 to 171 GMAC/s, Q6_K 82 to 152). */
+enum { PREFETCH_BYTES = 1024, PREFETCH_BYTES_WIDE = 8192, LINE_BYTES = 64 };
 
-/* Asks for `n` lines from p + PREFETCH_BYTES on. */
-AVX2_BODY void prefetch_lines(const uint8_t *p, int n)
+/* Asks for `n` lines, so far behind p. */
+AVX2_BODY void prefetch_lines(const uint8_t *p, int n, int width)
 {
+    p += width == 1 ? PREFETCH_BYTES : PREFETCH_BYTES_WIDE;
 #pragma GCC unroll 32
     for (int i = 0; i < 32; i++) {
-        if (i < n) _mm_prefetch((const char *)p + PREFETCH_BYTES + i * LINE_BYTES, _MM_HINT_T1);
+        if (i < n) _mm_prefetch((const char *)p + i * LINE_BYTES, _MM_HINT_T1);
     }
 }
 

@@ -252,7 +252,7 @@ AVX2_BODY void add_sub_block(__m256i *isum, int n, const uint8_t *unit, sub_bloc
 }
 
 /* acc[h * n + i] += what half `half` + h of the unit is worth with row i of the panel, for n_h halves and n rows. asks: for
- * the lines PREFETCH_BYTES ahead of the unit's. */
+ * lines ahead of the unit's. */
 AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int half, const uint8_t *x, int width, bool asks,
                         format_256 f)
 {
@@ -266,7 +266,8 @@ AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int ha
 #pragma GCC unroll 16
     for (int k = 0; k < f.n_sub; k++) {
         const sub_block at = f.nth(k);
-        if (asks) prefetch_lines(unit + k * n_lines / f.n_sub * LINE_BYTES, (k + 1) * n_lines / f.n_sub - k * n_lines / f.n_sub);
+        if (asks)
+            prefetch_lines(unit + k * n_lines / f.n_sub * LINE_BYTES, (k + 1) * n_lines / f.n_sub - k * n_lines / f.n_sub, width);
 #pragma GCC unroll 2
         for (int h = 0; h < n_h; h++) {
             const uint8_t *x_at = x + (PANEL_256_Q + at.s * (256 / f.n_sub)) * width;

@@ -107,7 +107,8 @@ AVX2_BODY void rows_times_32(const tile_job *job, int width, int first, int n, f
 #pragma GCC unroll 2
         for (int b = 0; b < 2; b++, block += width * PANEL_32_BYTES) {
             if (width == 1 || (job->from_memory && first == 0))
-                prefetch_lines(unit + b * half_lines * LINE_BYTES, b ? (int)f.unit_bytes / LINE_BYTES - half_lines : half_lines);
+                prefetch_lines(unit + b * half_lines * LINE_BYTES, b ? (int)f.unit_bytes / LINE_BYTES - half_lines : half_lines,
+                               width);
 #pragma GCC unroll 2
             for (int h = 0; h < N_HALVES; h++) add_block(acc + h * n, n, unit, b, h, block, width, f);
         }

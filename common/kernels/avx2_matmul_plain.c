@@ -1,8 +1,6 @@
 /* avx2_matmul_plain.c: F32, F16, BF16 (N8): one multiplication and one addition a column, in the order of columns.
  *
- * Bound by the additions for panels of 4 and 8 (two of 8 lanes a cycle), by memory for panels of 1.
- * (Chunks of columns that are converted to f32 once for all panels, as for AVX-512: F32 44 GMAC/s against 50, F16 44 against 42.)
- */
+ * Bound by the additions for panels of 4 and 8 (two of 8 lanes a cycle), by memory for panels of 1. */
 #include "avx2_matmul.h"
 
 /* Column k of the 8 rows of a half as f32. */
@@ -32,7 +30,7 @@ AVX2_BODY void rows_times_plain(const tile_job *job, int width, int first, int n
     __m256 acc[N_HALVES * 4];
     begin_sums(job, acc, first, n);
     for (size_t k = 0; k < job->n_cols; k++, x += width * 4) {
-        if (width == 1 || (job->from_memory && first == 0)) prefetch_lines(job->tile + k * col_bytes, 1);
+        if (width == 1 || (job->from_memory && first == 0)) prefetch_lines(job->tile + k * col_bytes, 1, width);
         __m256 low = load(job->tile, k, 0), high = load(job->tile, k, 1);
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) {

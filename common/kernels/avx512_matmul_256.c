@@ -227,7 +227,7 @@ AVX512_BODY void times_panel(const tile_job *job, int width, format_256 f)
             if (f.nth) __asm__ volatile("" : : : "memory");
             const sub_block at = f.nth ? f.nth(k) : (sub_block){k, 0, 0, 0};
             if (width == 1 || job->from_memory)
-                prefetch_lines(unit + k * n_lines / n_sub * LINE_BYTES, (k + 1) * n_lines / n_sub - k * n_lines / n_sub);
+                prefetch_lines(unit + k * n_lines / n_sub * LINE_BYTES, (k + 1) * n_lines / n_sub - k * n_lines / n_sub, width);
             __m512i q[8], scale = scale_of(sc, at.s);
             f.weights(q, unit, at);
 #pragma GCC unroll 8

@@ -102,7 +102,8 @@ AVX512_BODY void times_panel(const tile_job *job, int width, format_32 f)
 #pragma GCC unroll 2
         for (int b = 0; b < 2; b++, block += width * PANEL_32_BYTES) {
             if (width == 1 || job->from_memory)
-                prefetch_lines(unit + b * half_lines * LINE_BYTES, b ? (int)f.unit_bytes / LINE_BYTES - half_lines : half_lines);
+                prefetch_lines(unit + b * half_lines * LINE_BYTES, b ? (int)f.unit_bytes / LINE_BYTES - half_lines : half_lines,
+                               width);
             __m512i q[8];
             f.unpack(q, unit, b);
             __m512 d = load_halves(unit + b * sizeof(tile_halves)), m = _mm512_setzero_ps();

@@ -30,7 +30,7 @@ AVX512_BODY void times_panel(const tile_job *job, int width, size_t col_bytes, l
     __m512 acc[16];
     begin_sums(job, acc, width);
     for (size_t k = 0; k < job->n_cols; k++, x += lanes * 4, x2 += lanes * 4) {
-        if (width == 1 || (width <= PANEL_ROWS && job->from_memory)) prefetch_lines(job->tile + k * col_bytes, 1);
+        if (width == 1 || (width <= PANEL_ROWS && job->from_memory)) prefetch_lines(job->tile + k * col_bytes, 1, width);
         __m512 w = load(job->tile, k);
 #pragma GCC unroll 16
         for (int n = 0; n < width; n++) {
