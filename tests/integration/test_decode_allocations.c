@@ -340,11 +340,39 @@ static void forks_allocate_nothing(void **state)
     }
 }
 
+/* A socket without a peer takes nothing: the letter stays the sender's, and may be sent later or be given up. */
+static void a_letter_that_is_not_taken_stays_whole(void **state)
+{
+    rig *r = *state;
+    void *out = open_socket(r, ZMQ_PUSH, NULL, NULL);
+    frame f = {.kind = FRAME_SHUTDOWN, .epoch = EPOCH};
+    letter *given_up = letter_new(r->letters, LETTER_TO_NEXT), *late = letter_new(r->letters, LETTER_TO_NEXT);
+    assert_int_equal(frame_encode(&given_up->bytes, &f, NULL), YL_OK);
+    assert_int_equal(frame_encode(&late->bytes, &f, NULL), YL_OK);
+    for (int i = 0; i < 3; i++) {
+        assert_false(letter_send(given_up, out));
+        assert_false(letter_send(late, out));
+    }
+    letter_free(given_up);
+    assert_int_equal(zmq_connect(out, "inproc://results"), 0);
+    assert_true(letter_send(late, out));
+    assert_int_equal(receive_frame(r, r->results).kind, FRAME_SHUTDOWN);
+    /* Both are in the pool again, with their memory. */
+    letter *again[2] = {letter_new(r->letters, LETTER_TO_NEXT), letter_new(r->letters, LETTER_TO_NEXT)};
+    for (int i = 0; i < 2; i++) {
+        assert_true(again[i] == given_up || again[i] == late);
+        assert_true(again[i]->bytes.capacity > 0 && !again[i]->has_msg);
+        letter_free(again[i]);
+    }
+    zmq_close(out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(steps_allocate_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(forks_allocate_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_letter_that_is_not_taken_stays_whole, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,6 +103,8 @@ static void a_finished_answer_leaves_nothing(void **state)
     start(r, NULL, "run", "-m", r->model, "--local", "3", "-p", "abc", "-n", "8", "--ignore-eos", NULL);
     expect_end(r, 0, "tokens/s");
     assert_non_null(strstr(r->child.err, "worker-2"));
+    start(r, NULL, "run", "-m", r->model, "--local", "2", "--pin", "-p", "abc", "-n", "8", "--ignore-eos", NULL);
+    expect_end(r, 0, "tokens/s");
 }
 
 static void an_interrupted_answer_leaves_nothing(void **state)
@@ -220,6 +222,19 @@ static void a_worker_explains_itself(void **state)
     child_end(&r->child);
     assert_true(child_start(&r->child, bad, NULL, r->dir.path));
     expect_end(r, 1, "cannot listen at tcp://256.0.0.1:99");
+    const char *const cores[] = {WORKER, "--connect", "tcp://127.0.0.1:9", "--cpus", "3-1", NULL};
+    child_end(&r->child);
+    assert_true(child_start(&r->child, cores, NULL, r->dir.path));
+    expect_end(r, 2, "'3-1' is no list of cores");
+    const char *const isa[] = {WORKER, "--connect", "tcp://127.0.0.1:9", "--isa", "mmx", NULL};
+    child_end(&r->child);
+    assert_true(child_start(&r->child, isa, NULL, r->dir.path));
+    expect_end(r, 2, "scalar, and not: mmx");
+    const char *const crowd[] = {WORKER,   "--connect", "tcp://127.0.0.1:9", "--once", "--timeout", "0.1",
+                                 "--cpus", "0-1023",    "--threads",         "256",    NULL};
+    child_end(&r->child);
+    assert_true(child_start(&r->child, crowd, NULL, r->dir.path));
+    expect_end(r, 3, "has been silent for"); /* more threads than cores work */
 }
 
 int main(void)
