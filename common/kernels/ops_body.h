@@ -1,6 +1,6 @@
 /* ops_body.h: everything of a table of kernels but the matmul, written once over the vocabulary of simd_f32.h.
  *
- * Included by one .c file an instruction set (avx2_ops.c, avx512_ops.c), which gives these functions their names. They compute the
+ * Included by one .c file an instruction set (avx2_ops.c, avx512_ops.c, neon.c, wasm.c), which gives these functions their names. They compute the
  * bits of scalar.c, the definition; what is done about order is here, and NUMERICS.md says why it must be. Dead lanes behind the
  * end of a vector are loaded as +0, which changes no sum (N9).
  *

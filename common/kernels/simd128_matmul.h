@@ -2,7 +2,7 @@
  *
  * The idea: what a tile's unit and a panel's block hold of 16 rows are four vectors of four rows. A panel of one row meets all four
  * of them together, so that the tile is read in one direction; of wider panels four rows of activations at a time meet
- * BATCH_VECTORS, which with them are the accumulators that fit into registers. Families of formats say how an accumulator grows by
+ * as many as with them make accumulators that fit into registers. Families of formats say how an accumulator grows by
  * one unit: simd128_matmul_32.h, simd128_matmul_256.h, simd128_matmul_plain.h; each instruction set compiles all of it once
  * (neon_matmul.c, dotprod_matmul.c, wasm_matmul.c).
  *
@@ -38,16 +38,16 @@ typedef struct tile_job {
  * BATCH_ROWS, are constants; width is one if n is 1. */
 typedef void vectors_times_rows(const tile_job *job, int v, int n_v, int first, int n, size_t width);
 
-SIMD_INLINE void tile_times(const tile_job *job, size_t width, vectors_times_rows *times)
+/* A whole tile times a whole panel; n_v: how many vectors go together when n is BATCH_ROWS. */
+SIMD_INLINE void tile_times(const tile_job *job, size_t width, vectors_times_rows *times, int n_v)
 {
     if (width == 1) {
         times(job, 0, TILE_VECTORS, 0, 1, 1);
         return;
     }
-    const int v_begin = (int)job->row_begin / VECTOR_ROWS / BATCH_VECTORS * BATCH_VECTORS;
+    const int v_begin = (int)job->row_begin / VECTOR_ROWS / n_v * n_v;
     for (int first = 0; (size_t)first < job->n_rows; first += BATCH_ROWS) {
-        for (int v = v_begin; v * VECTOR_ROWS < (int)job->row_end; v += BATCH_VECTORS)
-            times(job, v, BATCH_VECTORS, first, BATCH_ROWS, width);
+        for (int v = v_begin; v * VECTOR_ROWS < (int)job->row_end; v += n_v) times(job, v, n_v, first, BATCH_ROWS, width);
     }
 }
 

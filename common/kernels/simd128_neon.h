@@ -5,7 +5,7 @@
 
 #include <arm_neon.h>
 
-enum { BATCH_VECTORS = 1 };
+enum { BATCH_VECTORS = 1, BATCH_VECTORS_256 = 1 };
 
 SIMD_INLINE const uint8_t *as_another_pointer(const uint8_t *p)
 {
