@@ -6,8 +6,8 @@
 
 #include <wasm_simd128.h>
 
-/* Under Node on a Zen 4, 16 rows of activations, 1 or 2 vectors: Q8_0 7.9 or 12.6 GMAC/s, Q4_K 20.9 or 7.3. */
-enum { BATCH_VECTORS = 2, BATCH_VECTORS_256 = 1 };
+/* The more, the fewer instructions a multiply-add. (One at a time is faster under Node on x86, which spills.) */
+enum { BATCH_VECTORS = 4, BATCH_VECTORS_PLAIN = 4 };
 
 /* There are as many locals as anybody likes. */
 SIMD_INLINE const uint8_t *as_another_pointer(const uint8_t *p)
