@@ -1,8 +1,8 @@
 /* ops_body.h: everything of a table of kernels but the matmul, written once over the vocabulary of simd_f32.h.
  *
- * Included by one .c file an instruction set (avx2_ops.c, avx512_ops.c, neon.c, wasm.c), which gives these functions their names. They compute the
- * bits of scalar.c, the definition; what is done about order is here, and NUMERICS.md says why it must be. Dead lanes behind the
- * end of a vector are loaded as +0, which changes no sum (N9).
+ * Included by one .c file an instruction set (avx2_ops.c, avx512_ops.c, neon.c, wasm.c), which gives these functions their names.
+ * They compute the bits of scalar.c, the definition; what is done about order is here, and NUMERICS.md says why it must be. Dead
+ * lanes behind the end of a vector are loaded as +0, which changes no sum (N9).
  *
  * Attention is where the time goes: every key and value of a context is read once a layer. The idea of both halves is the same
  * tile: n_h query heads times n_v vectors, all of it accumulators in registers, so that what is loaded (and widened from f16)
