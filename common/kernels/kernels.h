@@ -59,7 +59,7 @@ typedef struct attention {
 } attention;
 
 typedef struct kernels {
-    const char *isa;  /* as in --isa: "scalar", ... */
+    const char *isa;  /* as in --isa: "scalar", "avx2", "avx512", "neon", "dotprod", "wasm" */
     bool wants_tiles; /* matmul reads panels, and is faster on weights in tiles than in rows */
 
     /* Quantizes n values in blocks of `block` (32 or 256; n a multiple): q [n] int8 in [-127, 127], d [n / block]. A

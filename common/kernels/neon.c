@@ -1,8 +1,10 @@
-/* neon.c: ops_body.h and attention_body.h compiled for AArch64, and which functions make its two tables: they differ in the matmul
+/* neon.c: ops_body.h, kv_store_body.h and attention_body.h compiled for AArch64, and which functions make its two tables: they differ in the matmul
  * alone. */
 #include "neon.h"
 
 #include "attention_body.h"
+#include "kv_store_body.h"
+#include "ops_body.h"
 
 const kernels kernels_neon = {
     .isa = "neon",

@@ -34,7 +34,9 @@
  *   dot_pairs(a, n_pairs, x, stride)
  *                             the sum over p < n_pairs of a[p][2r] * x0 + a[p][2r + 1] * x1 for each row r, of numbers of 16 bits;
  *                             x0 and x1 lie at x + p * stride. n_pairs <= 8 is a constant.
- *   BATCH_VECTORS             vectors of rows that go together when there are four rows of activations: what registers hold */
+ *   BATCH_VECTORS, BATCH_VECTORS_PLAIN
+ *                             vectors of rows that go together when there are four rows of activations: what registers hold; the
+ *                             second for formats that are not quantized */
 #ifndef YL_KERNELS_SIMD128_H
 #define YL_KERNELS_SIMD128_H
 

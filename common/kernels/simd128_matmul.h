@@ -1,10 +1,10 @@
 /* simd128_matmul.h: a matrix in tiles times panels of activations, on vectors of 16 bytes (simd128.h).
  *
  * The idea: what a tile's unit and a panel's block hold of 16 rows are four vectors of four rows. A panel of one row meets all four
- * of them together, so that the tile is read in one direction; of wider panels four rows of activations at a time meet
- * BATCH_VECTORS, which with them are the accumulators that fit into registers. Families of formats say how an accumulator grows by
- * one unit: simd128_matmul_32.h, simd128_matmul_256.h, simd128_matmul_plain.h; each instruction set compiles all of it once
- * (neon_matmul.c, dotprod_matmul.c, wasm_matmul.c).
+ * of them together, so that the tile is read in one direction; of wider panels four rows of activations at a time meet some
+ * of them, how many is the instruction set's choice. Families of formats say how an accumulator grows by one unit:
+ * simd128_matmul_32.h, simd128_matmul_256.h, simd128_matmul_plain.h; each instruction set compiles all of it once (neon_matmul.c,
+ * dotprod_matmul.c, wasm_matmul.c).
  *
  * Bound: bytes of weights from memory for one row of activations, products of bytes (for plain formats multiplications and
  * additions) for more. */
@@ -38,16 +38,17 @@ typedef struct tile_job {
  * BATCH_ROWS, are constants; width is one if n is 1. */
 typedef void vectors_times_rows(const tile_job *job, int v, int n_v, int first, int n, size_t width);
 
-SIMD_INLINE void tile_times(const tile_job *job, size_t width, vectors_times_rows *times)
+/* A whole tile times a whole panel; n_v: how many vectors go together when n is BATCH_ROWS. */
+SIMD_INLINE void tile_times(const tile_job *job, size_t width, vectors_times_rows *times, int n_v)
 {
     if (width == 1) {
         times(job, 0, TILE_VECTORS, 0, 1, 1);
         return;
     }
-    const int v_begin = (int)job->row_begin / VECTOR_ROWS / BATCH_VECTORS * BATCH_VECTORS;
+    const int v_begin = (int)job->row_begin / (n_v * VECTOR_ROWS) * n_v,
+              v_end = ((int)job->row_end + VECTOR_ROWS - 1) / VECTOR_ROWS;
     for (int first = 0; (size_t)first < job->n_rows; first += BATCH_ROWS) {
-        for (int v = v_begin; v * VECTOR_ROWS < (int)job->row_end; v += BATCH_VECTORS)
-            times(job, v, BATCH_VECTORS, first, BATCH_ROWS, width);
+        for (int v = v_begin; v < v_end; v += n_v) times(job, v, n_v, first, BATCH_ROWS, width);
     }
 }
 
@@ -93,11 +94,12 @@ SIMD_INLINE void store_results(const tile_job *job, const f32x4 *acc, int v, int
 {
     SIMD_UNROLL
     for (int j = 0; j < n; j++) {
-        if ((size_t)(first + j) >= job->n_rows) continue;
-        float *y = job->y + (size_t)(first + j) * job->y_stride;
+        const size_t x_row = (size_t)first + (size_t)j;
+        if (x_row >= job->n_rows) continue;
+        float *y = job->y + x_row * job->y_stride;
         SIMD_UNROLL
         for (int i = 0; i < n_v; i++) {
-            size_t row = (size_t)(v + i) * VECTOR_ROWS;
+            size_t row = ((size_t)v + (size_t)i) * VECTOR_ROWS;
             if (row >= job->row_begin && row + VECTOR_ROWS <= job->row_end) {
                 f32_store(y + row, acc[i * n + j]);
                 continue;

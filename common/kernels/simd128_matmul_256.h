@@ -297,32 +297,32 @@ SIMD_INLINE void vectors_iq4_xs(const tile_job *job, int v, int n_v, int first, 
 
 static void tile_times_q2_K(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_q2_K);
+    tile_times(job, width, vectors_q2_K, BATCH_VECTORS);
 }
 
 static void tile_times_q3_K(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_q3_K);
+    tile_times(job, width, vectors_q3_K, BATCH_VECTORS);
 }
 
 static void tile_times_q4_K(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_q4_K);
+    tile_times(job, width, vectors_q4_K, BATCH_VECTORS);
 }
 
 static void tile_times_q5_K(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_q5_K);
+    tile_times(job, width, vectors_q5_K, BATCH_VECTORS);
 }
 
 static void tile_times_q6_K(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_q6_K);
+    tile_times(job, width, vectors_q6_K, BATCH_VECTORS);
 }
 
 static void tile_times_iq4_xs(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_iq4_xs);
+    tile_times(job, width, vectors_iq4_xs, BATCH_VECTORS);
 }
 
 #endif

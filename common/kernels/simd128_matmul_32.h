@@ -138,32 +138,32 @@ SIMD_INLINE void vectors_q5_1(const tile_job *job, int v, int n_v, int first, in
 
 static void tile_times_q8_0(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_q8_0);
+    tile_times(job, width, vectors_q8_0, BATCH_VECTORS);
 }
 
 static void tile_times_q4_0(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_q4_0);
+    tile_times(job, width, vectors_q4_0, BATCH_VECTORS);
 }
 
 static void tile_times_q5_0(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_q5_0);
+    tile_times(job, width, vectors_q5_0, BATCH_VECTORS);
 }
 
 static void tile_times_iq4_nl(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_iq4_nl);
+    tile_times(job, width, vectors_iq4_nl, BATCH_VECTORS);
 }
 
 static void tile_times_q4_1(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_q4_1);
+    tile_times(job, width, vectors_q4_1, BATCH_VECTORS);
 }
 
 static void tile_times_q5_1(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_q5_1);
+    tile_times(job, width, vectors_q5_1, BATCH_VECTORS);
 }
 
 #endif

@@ -56,17 +56,17 @@ SIMD_INLINE void vectors_bf16(const tile_job *job, int v, int n_v, int first, in
 
 static void tile_times_f32(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_f32);
+    tile_times(job, width, vectors_f32, BATCH_VECTORS_PLAIN);
 }
 
 static void tile_times_f16(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_f16);
+    tile_times(job, width, vectors_f16, BATCH_VECTORS_PLAIN);
 }
 
 static void tile_times_bf16(const tile_job *job, size_t width)
 {
-    tile_times(job, width, vectors_bf16);
+    tile_times(job, width, vectors_bf16, BATCH_VECTORS_PLAIN);
 }
 
 #endif

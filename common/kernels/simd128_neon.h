@@ -5,7 +5,8 @@
 
 #include <arm_neon.h>
 
-enum { BATCH_VECTORS = 1 };
+/* Four accumulators of integers and what they are made of; of floats eight are needed to hide their latency. */
+enum { BATCH_VECTORS = 1, BATCH_VECTORS_PLAIN = 2 };
 
 SIMD_INLINE const uint8_t *as_another_pointer(const uint8_t *p)
 {

@@ -1,7 +1,9 @@
-/* wasm.c: ops_body.h and attention_body.h compiled for wasm, and which functions make the table. */
+/* wasm.c: ops_body.h, kv_store_body.h and attention_body.h compiled for wasm, and which functions make the table. */
 #include "wasm.h"
 
 #include "attention_body.h"
+#include "kv_store_body.h"
+#include "ops_body.h"
 
 const kernels kernels_wasm = {
     .isa = "wasm",
