@@ -45,6 +45,14 @@ const command command_table[COMMAND_END] = {
      "  yllama bench -m model.gguf\n"
      "  yllama bench -m model.gguf -p 512 -n 64 -t 1,2 --local 1,2\n"
      "  yllama bench -m model.gguf -p 0 -n 64 -d 0,4096 -np 1,8 -o jsonl\n"},
+    {"cache", COMMAND_CACHE, cmd_cache, "[ls | rm NAME... | verify] [flags]", "look after the weights that are kept on disk",
+     "Workers keep weights in the kernels' layout, so that the next start copies nothing: a file a layer,\n"
+     "used by all models and workers that have that layer. `ls` lists them; `rm` removes some, by the first\n"
+     "digits of their names or by the model's file name, or --all (what is in use stays); `verify` reads\n"
+     "them all and fails when one is damaged.",
+     "  yllama cache ls\n"
+     "  yllama cache rm model.gguf\n"
+     "  yllama cache verify --cache-dir /data/yllama\n"},
 };
 
 const command *command_find(const char *name)

@@ -134,7 +134,7 @@ static yl_status check_memory(const engine *e, yl_error *err)
                        "%s: needs %.0f MiB (weights %.0f%s, KV cache for %u positions %.0f), but %.0f MiB are free: use a smaller "
                        "quantization, a smaller context (-c)%s",
                        o->model_path, needed / MIB, weights / MIB, copied ? "" : " mapped, not counted", e->n_ctx, kv / MIB,
-                       available / MIB, copied && !o->stream_weights ? ", or --mmap" : "");
+                       available / MIB, copied && !o->stream_weights ? ", or leave --no-mmap out" : "");
     if (available > 0 && weights + kv > available)
         engine_log(e, ENGINE_LOG_WARN,
                    "the model (%.0f MiB) and its KV cache (%.0f MiB) are larger than the free memory (%.0f MiB): it will be slow",
@@ -148,7 +148,7 @@ static yl_status start_worker(engine *e, uint32_t i, yl_error *err)
 {
     const engine_options *o = &e->o;
     const char *dir = local_workers_dir(e->locals);
-    char control[160], data[160], threads[16], timeout[16];
+    char control[160], data[160], threads[16], timeout[16], cache_size[24];
     snprintf(control, sizeof control, "ipc://%s/control", dir);
     snprintf(data, sizeof data, "ipc://%s/data-%u", dir, i);
     snprintf(threads, sizeof threads, "%u", o->n_threads);
@@ -159,6 +159,16 @@ static yl_status start_worker(engine *e, uint32_t i, yl_error *err)
     if (!o->stream_weights) {
         argv[n++] = "--model";
         argv[n++] = o->model_path;
+    }
+    if (o->no_cache) argv[n++] = "--no-cache";
+    if (o->cache_dir) {
+        argv[n++] = "--cache-dir";
+        argv[n++] = o->cache_dir;
+    }
+    if (o->cache_size) {
+        snprintf(cache_size, sizeof cache_size, "%" PRIu64, o->cache_size);
+        argv[n++] = "--cache-size";
+        argv[n++] = cache_size;
     }
     if (o->isa) {
         argv[n++] = "--isa";

@@ -14,6 +14,7 @@ typedef enum option_kind {
     OPTION_U32,     /* uint32_t in range */
     OPTION_I64,     /* int64_t in range */
     OPTION_F32,     /* float in range */
+    OPTION_SIZE,    /* uint64_t: bytes, "20G" (byte_size.h) */
     OPTION_KV_TYPE, /* kv_type: "f16" or "f32" */
 } option_kind;
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "byte_size.h"
 #include "option_table.h"
 
 /* Where a value came from, rising: a later source replaces an earlier one. */
@@ -32,6 +33,8 @@ options options_defaults(command_id command)
         .n_ctx = -1,
         .n_batch = 2048,
         .n_ubatch = 512,
+        .mmap = true,
+        .cache = true,
         .n_local = 1,
         .display_prompt = true,
         .n_chunks = -1,
@@ -56,8 +59,10 @@ void options_clear(options *o)
 {
     free(o->logit_bias.items);
     free(o->dry_breakers.items);
+    free(o->arguments.items);
     o->logit_bias = (option_list){0};
     o->dry_breakers = (option_list){0};
+    o->arguments = (option_list){0};
 }
 
 /* --- values ------------------------------------------------------------------------------------------------------------------- */
@@ -180,6 +185,8 @@ static yl_status set(options *o, const option_spec *spec, const char *name, cons
         if (v < spec->range.min || v > spec->range.max) return bad_range(spec, name, text, err);
         *(float *)field = (float)v;
         return YL_OK;
+    case OPTION_SIZE:
+        return byte_size_parse(text, field) ? YL_OK : bad_value(name, text, "a number of bytes, like 500M or 20G", err);
     case OPTION_KV_TYPE: return options_parse_kv_type(text, field) ? YL_OK : bad_value(name, text, "f16 or f32", err);
     }
     return YL_OK;
@@ -354,9 +361,19 @@ static bool is_abbreviated(const char *typed, const char *name)
     return strcspn(typed, "=") != strlen(name);
 }
 
-/* An argument that is no flag: the prompt, or of `inspect` the model. */
+static yl_status append(option_list *list, const char *text, yl_error *err)
+{
+    const char **items = realloc(list->items, (list->n + 1) * sizeof *items);
+    if (!items) return yl_fail(err, YL_ENOMEM, "no memory for '%s'", text);
+    list->items = items;
+    items[list->n++] = text;
+    return YL_OK;
+}
+
+/* An argument that is no flag: the prompt; of `inspect` the model; `cache` takes several. */
 static yl_status set_argument(options *o, const char *text, unsigned *n_arguments, yl_error *err)
 {
+    if (o->command == COMMAND_CACHE) return append(&o->arguments, text, err);
     if ((*n_arguments)++ > 0)
         return yl_fail(err, YL_EINVAL, "'%s' is one argument too many: put a text of several words in quotes", text);
     if (o->command == COMMAND_INSPECT)

@@ -26,6 +26,7 @@ typedef enum command_id {
     COMMAND_LOGITS,
     COMMAND_PERPLEXITY,
     COMMAND_BENCH,
+    COMMAND_CACHE,
     COMMAND_END
 } command_id;
 
@@ -67,7 +68,9 @@ typedef struct options {
     uint32_t n_batch, n_ubatch;
     int32_t n_threads; /* <= 0: cores / n_local */
     kv_type type_k, type_v;
-    bool mmap, mlock;
+    bool mmap, mlock, cache;
+    const char *cache_dir; /* NULL: the default (tile_cache_open) */
+    uint64_t cache_size;   /* bytes; 0: the default */
 
     uint32_t n_local;
     const char *worker_program;
@@ -86,6 +89,9 @@ typedef struct options {
     const char *output;
     int32_t n_chunks; /* perplexity; -1: all */
     bench_options bench;
+
+    option_list arguments; /* cache: what is not a flag, in order */
+    bool all;
 
     bool help, version;
 

@@ -138,8 +138,12 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
         .type_k = o->type_k,
         .type_v = o->type_v,
         .load = o->mlock  ? FRAME_LOAD_MLOCK
-                : o->mmap ? FRAME_LOAD_MMAP
-                          : FRAME_LOAD_HEAP,
+                : !o->mmap ? FRAME_LOAD_HEAP
+                : o->cache ? FRAME_LOAD_CACHE
+                           : FRAME_LOAD_MMAP,
+        .no_cache = !o->cache,
+        .cache_dir = o->cache_dir,
+        .cache_size = o->cache_size,
         .stream_weights = o->stream_weights,
         .isa = o->isa,
         .timeout_ms = (uint32_t)(o->timeout_s * 1000),

@@ -1,7 +1,7 @@
 # packages.sh: installs Debian packages that are missing. Sourced by deploy/local/run.sh and tests/run.sh.
 
 # What building yllama takes. An entry "a|b" is the first of these that the system's archive has.
-YLLAMA_BUILD_PACKAGES="gcc libc6-dev cmake make pkg-config libzmq3-dev libmsgpack-dev|libmsgpack-c-dev libcjson-dev libpcre2-dev libssl-dev libedit-dev"
+YLLAMA_BUILD_PACKAGES="gcc libc6-dev cmake make pkg-config libzmq3-dev libmsgpack-dev|libmsgpack-c-dev libcjson-dev libpcre2-dev libssl-dev libxxhash-dev libedit-dev"
 
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 

@@ -80,7 +80,12 @@ typedef struct frame_hello {
 } frame_hello;
 
 /* How weights come into a worker's memory. */
-typedef enum frame_load { FRAME_LOAD_MMAP = 0, FRAME_LOAD_HEAP = 1, FRAME_LOAD_MLOCK = 2 } frame_load;
+typedef enum frame_load {
+    FRAME_LOAD_MMAP = 0,  /* used where the worker's model file is mapped */
+    FRAME_LOAD_HEAP = 1,  /* copied */
+    FRAME_LOAD_MLOCK = 2, /* as CACHE, or MMAP where the worker has no cache, and kept from being swapped out */
+    FRAME_LOAD_CACHE = 3  /* from the worker's cache of tiles, which is filled if need be; MMAP for kernels that want no tiles */
+} frame_load;
 
 /* One tensor of an assigned slice. */
 typedef struct frame_tensor {

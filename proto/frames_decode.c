@@ -142,7 +142,7 @@ static void take_assign(field_reader *r, frame_scratch *scratch, frame_assign *a
     a->max_rows = field_u32(r, "max_rows", 1, FRAME_MAX_ROWS);
     a->kv_type_k = field_u32(r, "kv_type_k", KV_F16, KV_F32);
     a->kv_type_v = field_u32(r, "kv_type_v", KV_F16, KV_F32);
-    a->load = field_u32(r, "load", FRAME_LOAD_MMAP, FRAME_LOAD_MLOCK);
+    a->load = field_u32(r, "load", FRAME_LOAD_MMAP, FRAME_LOAD_CACHE);
     a->model_id = field_bin(r, "model_id", FRAME_ID_BYTES, FRAME_ID_BYTES);
     a->next_endpoint = field_str(r, "next_endpoint", 0, FRAME_MAX_ENDPOINT);
     a->heartbeat_ms = field_u32(r, "heartbeat_ms", 0, FRAME_MAX_HEARTBEAT_MS);

@@ -1,4 +1,5 @@
 /* main.c: yllama-worker: options, log, signals. */
+#include "byte_size.h"
 #include "native_shell.h"
 
 #include <errno.h>
@@ -26,6 +27,9 @@ static const char HELP[] =
     "                          without it they are streamed from the coordinator\n"
     "  -t, --threads N         threads to compute with (default: all cores)\n"
     "      --memory MIB        memory that weights, KV cache and scratch may take (default: what is available)\n"
+    "      --no-cache          do not keep weights in the kernels' layout on disk\n"
+    "      --cache-dir DIR     where they are kept (default: $YLLAMA_CACHE_DIR, $XDG_CACHE_HOME/yllama or ~/.cache/yllama)\n"
+    "      --cache-size SIZE   what may be kept, like 20G (default: half of the free disk)\n"
     "      --isa NAME          instruction set of the kernels (default: the best of this machine)\n"
     "      --once              leave when the coordinator is gone (default: wait for it to come back)\n"
     "      --timeout SECONDS   a coordinator or next stage silent this long is gone (default 10)\n"
@@ -90,7 +94,18 @@ static void handle_signals(bool once)
     sigaction(SIGPIPE, &ignore, NULL);
 }
 
-enum { OPT_NAME = 256, OPT_MEMORY, OPT_ISA, OPT_ONCE, OPT_TIMEOUT, OPT_LOG_FILE, OPT_VERSION };
+enum {
+    OPT_NAME = 256,
+    OPT_MEMORY,
+    OPT_NO_CACHE,
+    OPT_CACHE_DIR,
+    OPT_CACHE_SIZE,
+    OPT_ISA,
+    OPT_ONCE,
+    OPT_TIMEOUT,
+    OPT_LOG_FILE,
+    OPT_VERSION
+};
 
 /* Parses the command line into o. Returns -1 to go on, or an exit code. */
 static int parse_options(int argc, char **argv, native_shell_options *o)
@@ -101,6 +116,9 @@ static int parse_options(int argc, char **argv, native_shell_options *o)
                                          {"model", required_argument, NULL, 'm'},
                                          {"threads", required_argument, NULL, 't'},
                                          {"memory", required_argument, NULL, OPT_MEMORY},
+                                         {"no-cache", no_argument, NULL, OPT_NO_CACHE},
+                                         {"cache-dir", required_argument, NULL, OPT_CACHE_DIR},
+                                         {"cache-size", required_argument, NULL, OPT_CACHE_SIZE},
                                          {"isa", required_argument, NULL, OPT_ISA},
                                          {"once", no_argument, NULL, OPT_ONCE},
                                          {"timeout", required_argument, NULL, OPT_TIMEOUT},
@@ -117,6 +135,12 @@ static int parse_options(int argc, char **argv, native_shell_options *o)
         case 'm': o->model_path = optarg; break;
         case OPT_NAME: o->name = optarg; break;
         case OPT_ONCE: o->once = true; break;
+        case OPT_NO_CACHE: o->no_cache = true; break;
+        case OPT_CACHE_DIR: o->cache_dir = optarg; break;
+        case OPT_CACHE_SIZE:
+            if (!byte_size_parse(optarg, &o->cache_bytes) || !o->cache_bytes)
+                return usage_error("--cache-size takes a number of bytes, like 20G", optarg);
+            break;
         case 'v': verbosity = 2; break;
         case 't':
             if (!parse_number(optarg, 1, THREAD_POOL_MAX, &n)) return usage_error("-t takes 1 to 256 threads", optarg);

@@ -54,6 +54,8 @@ static void take_letters(native_compute *c)
             c->stop = true;
         } else if (l->kind == LETTER_LINK_UP) {
             worker_link_up(c->worker, l->epoch);
+        } else if (l->kind == LETTER_DAMAGE) {
+            status = worker_lose_weights(c->worker, l->epoch, &l->error, &c->outbox, &cause);
         } else {
             status = worker_receive(c->worker, l->message, &c->outbox, &cause);
             l->message = (worker_message){0}; /* the worker took it */

@@ -11,6 +11,7 @@ typedef enum letter_kind {
     /* to the compute thread */
     LETTER_MESSAGE, /* message: a frame that came in */
     LETTER_LINK_UP, /* epoch */
+    LETTER_DAMAGE,  /* epoch, error: weights that it uses in place are damaged */
     LETTER_STOP,
     /* to the I/O thread */
     LETTER_TO_COORDINATOR, /* bytes */

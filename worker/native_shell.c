@@ -5,8 +5,8 @@
  * a next stage that cannot be reached, or takes nothing, for as long is told to the coordinator. */
 #include "native_shell.h"
 
+#include "native_cache.h"
 #include "native_compute.h"
-#include "native_source.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -36,6 +36,7 @@ typedef struct shell {
     uint64_t heard_ms, hello_ms;
     mailbox *in, *out;
     native_source *source;
+    native_cache *cache; /* NULL: none */
     thread_pool *pool;
     frame_scratch *scratch;
     native_compute *compute;
@@ -413,6 +414,7 @@ static yl_status loop(shell *s, yl_error *err)
 static void close_all(shell *s)
 {
     native_compute_stop(s->compute);
+    native_cache_free(s->cache); /* its thread writes to our mailbox */
     close_next(s);
     if (s->data) zmq_close(s->data);
     if (s->control) zmq_close(s->control);
@@ -422,6 +424,38 @@ static void close_all(shell *s)
     frame_scratch_free(s->scratch);
     thread_pool_free(s->pool);
     native_source_free(s->source);
+}
+
+/* ---- the weight cache ---- */
+
+static void say_of_cache(void *ctx, int level, const char *line)
+{
+    say(ctx, level, "%s", line);
+}
+
+static void tell_damage(void *ctx, uint64_t epoch, const yl_error *cause)
+{
+    const shell *s = ctx;
+    letter *l = letter_new(LETTER_DAMAGE);
+    if (!l) return; /* the file is unlinked: the next start makes it anew */
+    l->epoch = epoch;
+    l->error = *cause;
+    mailbox_push(s->in, l);
+}
+
+/* A worker without a cache works: it only starts slower. */
+static void open_cache(shell *s)
+{
+    const native_shell_options *o = s->options;
+    native_cache_options options = {.dir = o->cache_dir,
+                                    .max_bytes = o->cache_bytes,
+                                    .source = s->source,
+                                    .pool = s->pool,
+                                    .say = say_of_cache,
+                                    .on_damage = tell_damage,
+                                    .ctx = s};
+    yl_error cause;
+    if (native_cache_new(&s->cache, &options, &cause)) say(s, 0, "%s", cause.msg);
 }
 
 yl_status native_shell_run(const native_shell_options *options, yl_error *err)
@@ -445,6 +479,8 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
                       .memory_bytes = o.memory_bytes,
                       .resident = resident};
     if (s.source) env.source = native_source_view(s.source);
+    if (s.source && s.in && !o.no_cache) open_cache(&s);
+    if (s.cache) env.store = native_cache_view(s.cache);
     if (!status) status = native_compute_start(&s.compute, &env, s.in, s.out, err);
     if (!status) {
         say(&s, 2, "data at %s, coordinator at %s", s.data_endpoint, o.coordinator);

@@ -14,6 +14,9 @@ typedef struct native_shell_options {
     const char *coordinator;   /* control endpoint to connect to */
     const char *data_endpoint; /* to bind the data socket to; a tcp port may be '*' */
     const char *model_path;    /* NULL: weights are streamed */
+    bool no_cache;             /* weights in tiles are not kept on disk */
+    const char *cache_dir;     /* NULL: the default one */
+    uint64_t cache_bytes;      /* that it may hold; 0: the default */
     uint32_t n_threads;
     uint64_t memory_bytes; /* 0: what the system says is available */
     const kernels *kernels;

@@ -1,8 +1,6 @@
 /* native_source.c: finds a tensor of an assigned slice in a mapped GGUF file. */
 #include "native_source.h"
 
-#include "model_identity.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,22 +22,34 @@ static bool inner_pages(const uint8_t *data, uint64_t n, uintptr_t *begin, size_
     return *length > 0;
 }
 
+const gguf_tensor *native_source_tensor(const native_source *s, const frame_tensor *wanted)
+{
+    char name[TENSOR_NAME_BYTES];
+    const gguf_tensor *t = gguf_find_tensor(s->model, tensor_role_name(name, wanted->role, wanted->layer));
+    if (!t || t->type != wanted->type || t->ne[0] != wanted->n_cols || t->ne[1] != wanted->n_rows) return NULL;
+    return t->ne[2] == 1 && t->ne[3] == 1 ? t : NULL;
+}
+
 static const uint8_t *find(void *ctx, const frame_tensor *wanted, uint64_t n_bytes)
 {
     native_source *s = ctx;
-    char name[TENSOR_NAME_BYTES];
-    const gguf_tensor *t = gguf_find_tensor(s->model, tensor_role_name(name, wanted->role, wanted->layer));
-    if (!t || t->type != wanted->type || t->n_bytes != n_bytes || t->ne[0] != wanted->n_cols) return NULL;
+    const gguf_tensor *t = native_source_tensor(s, wanted);
+    if (!t || t->n_bytes != n_bytes) return NULL;
     gguf_advise_needed(s->model, t);
     return t->data;
+}
+
+void native_source_drop(const uint8_t *data, uint64_t n)
+{
+    uintptr_t begin;
+    size_t length;
+    if (inner_pages(data, n, &begin, &length)) madvise((void *)begin, length, MADV_DONTNEED);
 }
 
 static void done(void *ctx, const uint8_t *data, uint64_t n_bytes)
 {
     (void)ctx;
-    uintptr_t begin;
-    size_t length;
-    if (inner_pages(data, n_bytes, &begin, &length)) madvise((void *)begin, length, MADV_DONTNEED);
+    native_source_drop(data, n_bytes);
 }
 
 static yl_status lock(void *ctx, const uint8_t *data, uint64_t n_bytes, yl_error *err)
@@ -75,4 +85,14 @@ void native_source_free(native_source *s)
 weight_source native_source_view(native_source *s)
 {
     return (weight_source){.model_id = {s->id, sizeof s->id}, .find = find, .done = done, .lock = lock, .ctx = s};
+}
+
+const gguf *native_source_model(const native_source *s)
+{
+    return s->model;
+}
+
+const uint8_t *native_source_id(const native_source *s)
+{
+    return s->id;
 }

@@ -221,6 +221,12 @@ uint64_t slice_memory_bytes(const slice *s)
     return total;
 }
 
+uint64_t slice_tensor_memory_bytes(const slice *s, uint32_t i)
+{
+    assert(i < s->n_tensors);
+    return s->entries[i].n_owned;
+}
+
 void slice_set_tiles(slice *s, thread_pool *pool)
 {
     s->pool = pool;
@@ -278,8 +284,8 @@ static const float **vector_place(slice *s, tensor_role role, layer_weights *w)
     }
 }
 
-/* All bytes of the tensor are there: shows them to the forward pass. */
-static void set_loaded(slice *s, slice_entry *e, const uint8_t *data)
+/* All bytes of the tensor are there: shows them to the forward pass. layout: of a matrix. */
+static void set_loaded(slice *s, slice_entry *e, const uint8_t *data, matrix_layout layout)
 {
     const frame_tensor *t = &e->info;
     layer_weights *w = is_layer_role(t->role) ? &s->layers[t->layer - s->range.layer_begin] : NULL;
@@ -290,27 +296,81 @@ static void set_loaded(slice *s, slice_entry *e, const uint8_t *data)
                       .n_cols = (uint32_t)t->n_cols,
                       .row_bytes = e->row_bytes,
                       .data = data,
-                      .layout = data == e->owned ? e->layout : MATRIX_ROWS};
+                      .layout = layout};
     else
         *vector_place(s, t->role, w) = (const float *)(const void *)data;
     e->data = data;
     s->n_loaded++;
 }
 
-yl_status slice_use(slice *s, uint32_t i, const uint8_t *data, yl_error *err)
+static yl_status check_has_no_bytes(const slice *s, uint32_t i, yl_error *err)
 {
     if (i >= s->n_tensors) return yl_fail(err, YL_EINVAL, "there is no tensor %" PRIu32 " in a slice of %" PRIu32, i, s->n_tensors);
-    slice_entry *e = &s->entries[i];
+    const slice_entry *e = &s->entries[i];
     char name[TENSOR_NAME_BYTES];
-    tensor_role_name(name, e->info.role, e->info.layer);
-    if (e->data || e->owned) return yl_fail(err, YL_EINVAL, "the slice's tensor %s has bytes already", name);
+    if (!e->data && !e->owned) return YL_OK;
+    return yl_fail(err, YL_EINVAL, "the slice's tensor %s has bytes already", tensor_role_name(name, e->info.role, e->info.layer));
+}
+
+static yl_status take_memory(const slice *s, slice_entry *e, yl_error *err)
+{
+    char name[TENSOR_NAME_BYTES];
+    e->owned = allocator_array(s->alloc, 1, e->n_owned);
+    if (e->owned) return YL_OK;
+    return yl_fail(err, YL_ENOMEM, "no memory for %" PRIu64 " bytes of tensor %s", e->n_bytes,
+                   tensor_role_name(name, e->info.role, e->info.layer));
+}
+
+yl_status slice_use(slice *s, uint32_t i, const uint8_t *data, yl_error *err)
+{
+    yl_status status = check_has_no_bytes(s, i, err);
+    if (status) return status;
+    slice_entry *e = &s->entries[i];
     bool is_vector = hparams_tensor_spec(&s->hp, e->info.role).is_vector;
     if (is_vector && (uintptr_t)data % sizeof(float) != 0) {
-        e->owned = allocator_array(s->alloc, 1, e->n_owned);
-        if (!e->owned) return yl_fail(err, YL_ENOMEM, "no memory for %" PRIu64 " bytes of tensor %s", e->n_bytes, name);
+        status = take_memory(s, e, err);
+        if (status) return status;
         data = memcpy(e->owned, data, (size_t)e->n_bytes);
     }
-    set_loaded(s, e, data);
+    set_loaded(s, e, data, MATRIX_ROWS);
+    return YL_OK;
+}
+
+yl_status slice_use_tiles(slice *s, uint32_t i, const uint8_t *tiles, yl_error *err)
+{
+    yl_status status = check_has_no_bytes(s, i, err);
+    assert((uintptr_t)tiles % TILE_ALIGNMENT == 0);
+    if (!status) set_loaded(s, &s->entries[i], tiles, s->entries[i].layout);
+    return status;
+}
+
+enum { COPY_BYTES = 1 << 20 };
+
+/* A copy under way: what the threads are handed. */
+typedef struct tile_copy {
+    uint8_t *to;
+    const uint8_t *from;
+    size_t n_bytes;
+} tile_copy;
+
+static void copy_some(void *arg, size_t begin, size_t end, uint32_t thread)
+{
+    (void)thread;
+    const tile_copy *c = arg;
+    size_t from = begin * COPY_BYTES, to = end * COPY_BYTES;
+    if (to > c->n_bytes) to = c->n_bytes;
+    memcpy(c->to + from, c->from + from, to - from);
+}
+
+yl_status slice_copy_tiles(slice *s, uint32_t i, const uint8_t *tiles, yl_error *err)
+{
+    yl_status status = check_has_no_bytes(s, i, err);
+    slice_entry *e = status ? NULL : &s->entries[i];
+    if (!status) status = take_memory(s, e, err);
+    if (status) return status;
+    tile_copy c = {e->owned, tiles, e->n_owned};
+    thread_pool_run(s->pool, (e->n_owned - 1) / COPY_BYTES + 1, 1, copy_some, &c);
+    set_loaded(s, e, e->owned, e->layout);
     return YL_OK;
 }
 
@@ -333,8 +393,9 @@ static yl_status check_chunk(const slice_entry *e, const char *name, uint64_t of
 /* Memory for a tensor whose first chunk is here. */
 static yl_status begin_chunks(const slice *s, slice_entry *e, const char *name, yl_error *err)
 {
-    e->owned = allocator_array(s->alloc, 1, e->n_owned);
-    e->arrived = e->owned ? allocator_array(s->alloc, e->n_chunks, 1) : NULL;
+    yl_status status = take_memory(s, e, err);
+    if (status) return status;
+    e->arrived = allocator_array(s->alloc, e->n_chunks, 1);
     if (e->arrived) return YL_OK;
     drop_bytes(s, e);
     return yl_fail(err, YL_ENOMEM, "no memory for %" PRIu64 " bytes of tensor %s", e->n_bytes, name);
@@ -399,7 +460,7 @@ static yl_status finish_chunks(slice *s, slice_entry *e, const char *name, yl_er
     }
     allocator_release_array(s->alloc, e->arrived, e->n_chunks, 1);
     e->arrived = NULL;
-    set_loaded(s, e, e->owned);
+    set_loaded(s, e, e->owned, e->layout);
     return YL_OK;
 }
 

@@ -41,10 +41,17 @@ uint64_t slice_total_bytes(const slice *s); /* of all tensors */
 void slice_set_tiles(slice *s, thread_pool *pool);
 /* Memory that all tensors take when they are written, not used in place: in tiles a little more than the tensors' bytes. */
 uint64_t slice_memory_bytes(const slice *s);
+uint64_t slice_tensor_memory_bytes(const slice *s, uint32_t i); /* of one */
 
 /* Uses bytes in place: `data` must outlive the slice, and nobody looks at them now (a NaN shows in results). Vectors are copied if
  * `data` is not aligned to 4. YL_EINVAL: no such tensor, or it has bytes; YL_ENOMEM. */
 yl_status slice_use(slice *s, uint32_t i, const uint8_t *data, yl_error *err);
+
+/* Uses a tensor's tiles in place (a vector's bytes): slice_tensor_memory_bytes bytes, aligned to 64, that outlive the slice and
+ * were checked by whoever made them. slice_set_tiles must have been called. Errors as slice_use. */
+yl_status slice_use_tiles(slice *s, uint32_t i, const uint8_t *tiles, yl_error *err);
+/* Copies them into memory of the slice's own. */
+yl_status slice_copy_tiles(slice *s, uint32_t i, const uint8_t *tiles, yl_error *err);
 
 /* Gives the tensor memory of the slice's own and copies [offset, offset + n_bytes) of its bytes there. Chunks may come in any
  * order, but each byte once: offsets are multiples of FRAME_CHUNK_BYTES, lengths FRAME_CHUNK_BYTES or the rest. A chunk that does

@@ -174,6 +174,15 @@ void worker_link_up(worker *w, uint64_t epoch)
     if (epoch == w->epoch) w->link_is_up = true;
 }
 
+yl_status worker_lose_weights(worker *w, uint64_t epoch, const yl_error *cause, outbox *out, yl_error *err)
+{
+    if (epoch != w->epoch || w->state == WORKER_UNASSIGNED) return YL_OK;
+    worker_batch_end(w);
+    worker_unassign(w);
+    queue_drop_all(&w->data); /* rows of sequences that are gone */
+    return worker_send_error(w, out, FRAME_ASSIGN, 0, cause, err);
+}
+
 /* One frame from the control queue. */
 static yl_status step_control(worker *w, worker_message *m, outbox *out, worker_progress *progress, yl_error *err)
 {

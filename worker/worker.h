@@ -25,6 +25,22 @@ typedef struct weight_source {
     void *ctx;
 } weight_source;
 
+/* Weights in tiles that the shell keeps from one start to the next: a cache on disk. All may be NULL: there is none. */
+typedef struct weight_store {
+    /* A slice's tensors are wanted, in tiles (vectors as they are). may_make: what is not there shall be made from weight_source's
+     * model, to be used in place; else only what is there already, to be copied. `tensors`: for the call. When it fails, nothing
+     * was begun. */
+    yl_status (*begin)(void *ctx, uint64_t epoch, const frame_tensor *tensors, uint32_t n, bool may_make, yl_error *err);
+    /* A bounded piece of the work on it. A cache that cannot be used is no error: tensors are missing then. YL_EFORMAT: the model's
+     * weights are damaged. */
+    yl_status (*step)(void *ctx, bool *is_done, yl_error *err);
+    /* Tensor i of the list, aligned to 64, or NULL: not there. Valid until `end`. */
+    const uint8_t *(*find)(void *ctx, uint32_t i);
+    /* Nobody looks at them any more. */
+    void (*end)(void *ctx);
+    void *ctx;
+} weight_store;
+
 /* What the shell hands in; all of it must outlive the worker. */
 typedef struct worker_env {
     const allocator *alloc;
@@ -33,6 +49,7 @@ typedef struct worker_env {
     uint64_t (*counter)(void *ctx); /* monotonic: nanoseconds natively, instructions in a canister */
     void *counter_ctx;
     weight_source source;
+    weight_store store;
     uint64_t memory_bytes;                           /* that weights of its own, KV cache and scratch may take; 0: no limit */
     uint64_t (*resident)(void *ctx, uint64_t *peak); /* bytes in memory for STATS; may be NULL */
 } worker_env;
@@ -73,6 +90,12 @@ yl_status worker_receive(worker *w, worker_message message, outbox *out, yl_erro
 
 /* The shell's word that its data socket for this epoch is connected to next_endpoint. READY waits for it. */
 void worker_link_up(worker *w, uint64_t epoch);
+
+/* The shell's word that weights which the slice of this epoch uses in place are damaged. The slice is dropped, with all its
+ * sequences, and the coordinator told by an ERROR about ASSIGN with *cause. Nothing when another epoch began. Status as
+ * worker_step.
+ */
+yl_status worker_lose_weights(worker *w, uint64_t epoch, const yl_error *cause, outbox *out, yl_error *err);
 
 /* What worker_step found. */
 typedef enum worker_progress {

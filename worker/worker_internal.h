@@ -51,7 +51,9 @@ typedef struct assignment {
     uint32_t stage, n_stages;
     uint32_t n_ctx, n_seq, max_rows;
     frame_load load;
-    bool use_source; /* the model of weight_source is the one that was assigned */
+    bool use_source;     /* the model of weight_source is the one that was assigned */
+    bool use_store;      /* weight_store was asked for its tensors */
+    bool store_is_ready; /* and has found or made them */
     char next_endpoint[FRAME_MAX_ENDPOINT + 1];
     uint64_t started; /* counter at ASSIGN */
 

@@ -1,8 +1,9 @@
 /* worker_load.c: ASSIGN: memory, weights, READY.
  *
  * All memory is taken when a slice is assigned, and held against the limit first: a slice that does not fit is refused with figures
- * before a byte of it is loaded. Weights then come tensor by tensor, in bounded steps: used in place or copied from the shell's
- * source where it has the same model, else asked for chunk by chunk with WANT. */
+ * before a byte of it is loaded. Weights then come tensor by tensor, in bounded steps: where the shell has the same model, from its
+ * store of tiles (which finds or makes them first), or used in place or copied from its source; else asked for chunk by chunk with
+ * WANT. */
 #include "worker_internal.h"
 
 #include <inttypes.h>
@@ -47,6 +48,7 @@ void worker_unassign(worker *w)
     forward_free(a->forward);
     kv_cache_free(a->cache);
     slice_free(a->slice);
+    if (a->use_store) w->env.store.end(w->env.store.ctx);
     *a = (assignment){0};
     w->state = WORKER_UNASSIGNED;
     w->link_is_up = false;
@@ -63,24 +65,30 @@ static kv_cache_spec cache_spec(const frame_assign *f)
                            .type_v = f->kv_type_v};
 }
 
-/* Does all of it fit into what this process may use? */
-static yl_status check_memory(const worker *w, const frame_assign *f, yl_error *err)
+/* Do own_weights bytes, the KV cache and scratch fit into what this process may use? in_place: of weights, besides. */
+static yl_status check_memory(const worker *w, uint64_t own_weights, uint64_t in_place, yl_error *err)
 {
     const assignment *a = &w->a;
     uint64_t limit = w->env.memory_bytes;
-    bool in_place = a->use_source && f->load != FRAME_LOAD_HEAP;
-    uint64_t weights = in_place ? slice_total_bytes(a->slice) : slice_memory_bytes(a->slice);
-    if (a->kv_bytes == UINT64_MAX)
-        return yl_fail(err, YL_ELIMIT, "a KV cache of %u x %u positions has no size", f->n_seq, f->n_ctx);
     if (!limit) return YL_OK;
-    double needed = (in_place ? 0.0 : (double)weights) + (double)a->kv_bytes + (double)a->scratch_bytes;
+    double needed = (double)own_weights + (double)a->kv_bytes + (double)a->scratch_bytes;
     if (needed <= (double)limit) return YL_OK;
     return yl_fail(
         err, YL_ENOMEM,
         "the slice needs %.0f MiB (weights %.0f%s, KV cache %.0f, scratch %.0f), but %.0f MiB are free: use more workers, "
         "a smaller quantization or a smaller context (-c)",
-        needed / MIB, (double)weights / MIB, in_place ? " mapped, not counted" : "", (double)a->kv_bytes / MIB,
-        (double)a->scratch_bytes / MIB, (double)limit / MIB);
+        needed / MIB, (double)(own_weights ? own_weights : in_place) / MIB, own_weights ? "" : " mapped, not counted",
+        (double)a->kv_bytes / MIB, (double)a->scratch_bytes / MIB, (double)limit / MIB);
+}
+
+/* What the cache was to hold and does not will be copied: does that fit? */
+static yl_status check_uncached_memory(const worker *w, yl_error *err)
+{
+    const assignment *a = &w->a;
+    uint64_t own = 0, in_place = slice_total_bytes(a->slice);
+    for (uint32_t i = 0; a->load == FRAME_LOAD_CACHE && i < slice_n_tensors(a->slice); i++)
+        own += w->env.store.find(w->env.store.ctx, i) ? 0 : slice_tensor_memory_bytes(a->slice, i);
+    return own ? check_memory(w, own, in_place, err) : YL_OK;
 }
 
 static yl_status take_buffers(worker *w, const frame_assign *f, yl_error *err)
@@ -94,7 +102,10 @@ static yl_status take_buffers(worker *w, const frame_assign *f, yl_error *err)
     plan_buffers(a, &f->hp, f->range.has_head, plan);
     a->scratch_bytes = forward_scratch_bytes(&f->hp, f->n_ctx, thread_pool_n_threads(w->env.pool));
     for (int i = 0; i < N_BUFFERS; i++) a->scratch_bytes += (uint64_t)plan[i].n * plan[i].size;
-    yl_status status = check_memory(w, f, err);
+    if (a->kv_bytes == UINT64_MAX)
+        return yl_fail(err, YL_ELIMIT, "a KV cache of %u x %u positions has no size", f->n_seq, f->n_ctx);
+    bool in_place = a->use_source && f->load != FRAME_LOAD_HEAP;
+    yl_status status = check_memory(w, in_place ? 0 : slice_memory_bytes(a->slice), slice_total_bytes(a->slice), err);
     if (status) return status;
     for (int i = 0; i < N_BUFFERS; i++) {
         if (!plan[i].n) continue;
@@ -109,6 +120,17 @@ static yl_status take_buffers(worker *w, const frame_assign *f, yl_error *err)
 static bool same_model(const frame_bin *a, const frame_bin *b)
 {
     return a->n_bytes == FRAME_ID_BYTES && b->n_bytes == FRAME_ID_BYTES && !memcmp(a->data, b->data, FRAME_ID_BYTES);
+}
+
+/* Kernels that read rows use the model in place: tiles are for the others. */
+static yl_status ask_store(worker *w, const frame_assign *f, yl_error *err)
+{
+    assignment *a = &w->a;
+    const weight_store *store = &w->env.store;
+    if (!store->begin || !a->use_source || f->load == FRAME_LOAD_MMAP || !w->env.kernels->wants_tiles) return YL_OK;
+    yl_status status = store->begin(store->ctx, w->epoch, f->tensors, f->n_tensors, f->load != FRAME_LOAD_HEAP, err);
+    a->use_store = !status;
+    return status;
 }
 
 yl_status worker_assign(worker *w, const frame *f, yl_error *err)
@@ -136,6 +158,7 @@ yl_status worker_assign(worker *w, const frame *f, yl_error *err)
     yl_status status = slice_new(&a->slice, &as->hp, &as->range, as->tensors, as->n_tensors, w->env.alloc, err);
     if (!status && w->env.kernels->wants_tiles) slice_set_tiles(a->slice, w->env.pool);
     if (!status) status = take_buffers(w, as, err);
+    if (!status) status = ask_store(w, as, err);
     if (status) {
         worker_unassign(w);
         return status;
@@ -159,22 +182,66 @@ static yl_status copy_part(worker *w, const uint8_t *data, uint64_t n_bytes, yl_
     return YL_OK;
 }
 
+/* A matrix that the cache should have and could not: a copy is better than plain rows. Locking is for what is mapped. */
+static bool is_copied(const worker *w)
+{
+    const assignment *a = &w->a;
+    tensor_role role = slice_tensor_info(a->slice, a->load_tensor)->role;
+    if (a->load == FRAME_LOAD_HEAP) return true;
+    return a->load == FRAME_LOAD_CACHE && a->use_store && !hparams_tensor_spec(slice_hparams(a->slice), role).is_vector;
+}
+
+/* The bytes of a mapped tensor stay in memory, if that is wanted. */
+static yl_status lock_bytes(const worker *w, const uint8_t *data, uint64_t n_bytes, yl_error *err)
+{
+    const weight_source *source = &w->env.source;
+    return w->a.load == FRAME_LOAD_MLOCK && source->lock ? source->lock(source->ctx, data, n_bytes, err) : YL_OK;
+}
+
 static yl_status load_from_source(worker *w, const uint8_t *data, uint64_t n_bytes, yl_error *err)
 {
     assignment *a = &w->a;
-    if (a->load == FRAME_LOAD_HEAP) {
+    if (is_copied(w)) {
         yl_status status = copy_part(w, data, n_bytes, err);
         if (!status && a->load_offset < n_bytes) return YL_OK;
         if (status) return status;
     } else {
         yl_status status = slice_use(a->slice, a->load_tensor, data, err);
-        if (!status && a->load == FRAME_LOAD_MLOCK && w->env.source.lock)
-            status = w->env.source.lock(w->env.source.ctx, data, n_bytes, err);
+        if (!status) status = lock_bytes(w, data, n_bytes, err);
         if (status) return status;
     }
     a->load_tensor++;
     a->load_offset = 0;
     return YL_OK;
+}
+
+static yl_status load_from_store(worker *w, const uint8_t *tiles, yl_error *err)
+{
+    assignment *a = &w->a;
+    yl_status status = a->load == FRAME_LOAD_HEAP ? slice_copy_tiles(a->slice, a->load_tensor, tiles, err)
+                                                  : slice_use_tiles(a->slice, a->load_tensor, tiles, err);
+    if (!status) status = lock_bytes(w, tiles, slice_tensor_memory_bytes(a->slice, a->load_tensor), err);
+    if (!status) a->load_tensor++;
+    return status;
+}
+
+/* The next step of a slice whose model is on this machine. */
+static yl_status load_locally(worker *w, yl_error *err)
+{
+    assignment *a = &w->a;
+    if (a->use_store && !a->store_is_ready) {
+        yl_status status = w->env.store.step(w->env.store.ctx, &a->store_is_ready, err);
+        return !status && a->store_is_ready ? check_uncached_memory(w, err) : status;
+    }
+    const frame_tensor *t = slice_tensor_info(a->slice, a->load_tensor);
+    const uint8_t *tiles = a->use_store ? w->env.store.find(w->env.store.ctx, a->load_tensor) : NULL;
+    if (tiles) return load_from_store(w, tiles, err);
+    uint64_t n_bytes = slice_tensor_bytes(a->slice, a->load_tensor);
+    const uint8_t *data = w->env.source.find(w->env.source.ctx, t, n_bytes);
+    if (data) return load_from_source(w, data, n_bytes, err);
+    char name[TENSOR_NAME_BYTES];
+    return yl_fail(err, YL_EFORMAT, "the worker's model file has no tensor '%s' of the type and shape that the coordinator's has",
+                   tensor_role_name(name, t->role, t->layer));
 }
 
 /* Asks for chunks until WORKER_OPEN_WANTS are on their way. */
@@ -234,21 +301,16 @@ yl_status worker_load_step(worker *w, outbox *out, bool *did, yl_error *err)
     }
     if (slice_is_loaded(a->slice)) {
         *did = true;
+        if (a->use_store && a->load == FRAME_LOAD_HEAP) { /* all is copied */
+            w->env.store.end(w->env.store.ctx);
+            a->use_store = false;
+        }
         w->state = WORKER_LINKING;
         return forward_new(&a->forward, a->slice, a->cache, a->n_ctx, w->env.kernels, w->env.pool, w->env.alloc, err);
     }
     if (a->use_source) {
-        const frame_tensor *t = slice_tensor_info(a->slice, a->load_tensor);
-        uint64_t n_bytes = slice_tensor_bytes(a->slice, a->load_tensor);
-        const uint8_t *data = w->env.source.find(w->env.source.ctx, t, n_bytes);
-        if (data) {
-            *did = true;
-            return load_from_source(w, data, n_bytes, err);
-        }
-        char name[TENSOR_NAME_BYTES];
-        return yl_fail(err, YL_EFORMAT,
-                       "the worker's model file has no tensor '%s' of the type and shape that the coordinator's has",
-                       tensor_role_name(name, t->role, t->layer));
+        *did = true;
+        return load_locally(w, err);
     }
     return ask_for_chunks(w, out, did, err);
 }

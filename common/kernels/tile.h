@@ -20,7 +20,8 @@
 
 #include "quant_blocks.h"
 
-enum { TILE_ROWS = 16, TILE_ALIGNMENT = 64 };
+/* The version changes whenever a byte of some format's tiles would lie elsewhere: files of tiles (tile_cache.h) are of one version. */
+enum { TILE_ROWS = 16, TILE_ALIGNMENT = 64, TILE_LAYOUT_VERSION = 1 };
 
 /* One dword of each row. */
 typedef uint8_t tile_dwords[TILE_ROWS][4];

@@ -1,15 +1,19 @@
-/* test_memory.c: what a worker keeps in memory: its slice, its KV cache and little else, however the weights came.
+/* test_memory.c: what a worker keeps in memory: its slice, its KV cache and little else, however the weights came. Of what is
+ * mapped, nothing is its own.
  *
  * The model is of 100 MB over three workers, so that a worker which held the whole of it would be caught. */
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "child.h"
 #include "engine.h"
 #include "model_maker.h"
 #include "scratch_dir.h"
@@ -21,7 +25,7 @@ enum { N_TOKENS = 300, N_STAGES = 3 };
 
 typedef struct rig {
     scratch_dir dir;
-    char model[SCRATCH_PATH_BYTES];
+    char model[SCRATCH_PATH_BYTES], cache[SCRATCH_PATH_BYTES];
 } rig;
 
 static int set_up(void **state)
@@ -29,6 +33,7 @@ static int set_up(void **state)
     rig *r = calloc(1, sizeof *r);
     *state = r;
     if (!scratch_dir_init(&r->dir)) return -1;
+    scratch_dir_path(&r->dir, r->cache, "cache");
     model_spec spec = model_spec_default();
     spec.hp.n_embd = 1024;
     spec.hp.n_ff = 2816;
@@ -47,6 +52,10 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     rig *r = *state;
+    DIR *d = opendir(r->cache);
+    for (struct dirent *e; d && (e = readdir(d));) unlinkat(dirfd(d), e->d_name, 0);
+    if (d) closedir(d);
+    rmdir(r->cache);
     scratch_dir_clear(&r->dir);
     free(r);
     return 0;
@@ -60,6 +69,25 @@ static yl_status ignore_answer(void *ctx, const frame_answer *a, yl_error *err)
     return YL_OK;
 }
 
+/* The most that any of our workers has in memory which is no file's, in MiB. */
+static double most_anonymous(const rig *r)
+{
+    pid_t pids[N_STAGES];
+    double most = 0;
+    assert_int_equal(processes_with(r->dir.path, pids, N_STAGES), N_STAGES);
+    for (int i = 0; i < N_STAGES; i++) {
+        char path[64], line[256];
+        snprintf(path, sizeof path, "/proc/%ld/status", (long)pids[i]);
+        FILE *f = fopen(path, "r");
+        while (f && fgets(line, sizeof line, f)) {
+            unsigned long long kib;
+            if (sscanf(line, "RssAnon: %llu", &kib) == 1 && (double)kib / 1024 > most) most = (double)kib / 1024;
+        }
+        if (f) fclose(f);
+    }
+    return most;
+}
+
 /* Feeds a prompt, so that every page of the weights was touched, and holds each worker's peak against its share. */
 static void measure(const rig *r, const char *how, frame_load load, bool stream)
 {
@@ -69,6 +97,7 @@ static void measure(const rig *r, const char *how, frame_load load, bool stream)
                         .n_ctx = 2048,
                         .n_ubatch = 64,
                         .load = load,
+                        .cache_dir = r->cache,
                         .stream_weights = stream,
                         .worker_program = YLLAMA_BIN_DIR "/yllama-worker"};
     engine *e;
@@ -78,6 +107,8 @@ static void measure(const rig *r, const char *how, frame_load load, bool stream)
     for (int i = 0; i < N_TOKENS; i++) tokens[i] = 3 + i;
     frame_want want = {.row = N_TOKENS - 1, .kind = FRAME_WANT_TOP, .top = 40};
     if (engine_eval(e, 0, 0, tokens, N_TOKENS, &want, 1, ignore_answer, NULL, &err)) fail_msg("%s", err.msg);
+    bool is_mapped = !stream && load != FRAME_LOAD_HEAP;
+    double anonymous = is_mapped ? most_anonymous(r) : 0;
     engine_stage stages[N_STAGES];
     if (engine_stages(e, stages, &err)) fail_msg("%s", err.msg);
     for (int i = 0; i < N_STAGES; i++) {
@@ -87,6 +118,9 @@ static void measure(const rig *r, const char *how, frame_load load, bool stream)
                peak - share);
         assert_true(peak > 0);
         assert_true(peak <= share + ALLOWANCE_MIB);
+        if (!is_mapped) continue;
+        double own = (double)(stages[i].kv_bytes + stages[i].scratch_bytes) / MIB;
+        assert_true(anonymous > 0 && anonymous <= own + 8);
     }
     engine_close(e);
 }
@@ -96,6 +130,9 @@ static void a_worker_holds_its_slice_only(void **state)
     const rig *r = *state;
     measure(r, "mapped", FRAME_LOAD_MMAP, false);
     measure(r, "copied", FRAME_LOAD_HEAP, false);
+    measure(r, "made", FRAME_LOAD_CACHE, false); /* the cache */
+    measure(r, "cached", FRAME_LOAD_CACHE, false);
+    measure(r, "copied", FRAME_LOAD_HEAP, false); /* from it */
     measure(r, "streamed", FRAME_LOAD_MMAP, true);
 }
 

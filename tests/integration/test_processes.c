@@ -164,7 +164,7 @@ static void weights_come_either_way(void **state)
 {
     rig *r = *state;
     char first[CHILD_OUTPUT_BYTES];
-    static const char *const HOW[] = {"--mmap", "--no-mmap", "--stream-weights"};
+    static const char *const HOW[] = {"--mmap", "--no-mmap", "--no-cache", "--stream-weights"};
     for (int i = 0; i < 3; i++) {
         start(r, NULL, "run", "-m", r->model, "--local", "2", "-p", "abc", "-n", "20", "--ignore-eos", "--temp", "0", HOW[i], NULL);
         expect_end(r, 0, NULL);

@@ -1,7 +1,7 @@
 /* test_same_bits.c: the numerics contract, from outside: real worker processes, real sockets, compared with memcmp.
  *
  * One model with several formats, one prompt. Whatever changes (workers, threads, micro-batches, prefill or one token at a time,
- * mapped, copied or streamed weights), the logits of every position are the same bits. */
+ * mapped, cached, copied or streamed weights), the logits of every position are the same bits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -156,11 +156,16 @@ static void prefill_and_decode(void **state)
     expect_same_bits(r, &o, 7);
 }
 
-static void mapped_copied_and_streamed(void **state)
+static void mapped_cached_copied_and_streamed(void **state)
 {
     const rig *r = *state;
     engine_options o = default_options(r);
     o.n_local = 2;
+    o.load = FRAME_LOAD_CACHE;
+    expect_same_bits(r, &o, N_TOKENS); /* made */
+    expect_same_bits(r, &o, N_TOKENS); /* found */
+    o.load = FRAME_LOAD_MLOCK;
+    expect_same_bits(r, &o, N_TOKENS);
     o.load = FRAME_LOAD_HEAP;
     expect_same_bits(r, &o, N_TOKENS);
     o.load = FRAME_LOAD_MMAP;
@@ -178,6 +183,8 @@ static void any_instruction_set(void **state)
         if (!kernels_named(ISAS[i])) continue;
         engine_options o = default_options(r);
         o.isa = ISAS[i];
+        expect_same_bits(r, &o, N_TOKENS);
+        o.load = FRAME_LOAD_CACHE;
         expect_same_bits(r, &o, N_TOKENS);
         o.load = FRAME_LOAD_HEAP;
         o.n_threads = 2;
@@ -288,7 +295,7 @@ int main(void)
         cmocka_unit_test(any_number_of_threads),
         cmocka_unit_test(any_micro_batch),
         cmocka_unit_test(prefill_and_decode),
-        cmocka_unit_test(mapped_copied_and_streamed),
+        cmocka_unit_test(mapped_cached_copied_and_streamed),
         cmocka_unit_test(any_instruction_set),
         cmocka_unit_test(sequences_do_not_meet),
         cmocka_unit_test(a_sequence_can_be_cut_back),

@@ -169,7 +169,7 @@ static void assign_keeps_its_limits(void **state)
         {offsetof(frame, assign.max_rows), FRAME_MAX_ROWS + 1, "ASSIGN: max_rows: "},
         {offsetof(frame, assign.kv_type_k), KV_F32 + 1, "ASSIGN: kv_type_k: "},
         {offsetof(frame, assign.kv_type_v), KV_F32 + 1, "ASSIGN: kv_type_v: "},
-        {offsetof(frame, assign.load), FRAME_LOAD_MLOCK + 1, "ASSIGN: load: "},
+        {offsetof(frame, assign.load), FRAME_LOAD_CACHE + 1, "ASSIGN: load: "},
         {offsetof(frame, assign.heartbeat_ms), FRAME_MAX_HEARTBEAT_MS + 1, "ASSIGN: heartbeat_ms: "},
         {offsetof(frame, assign.n_tensors), 0, "ASSIGN: tensors: 0 elements"},
     };

@@ -50,8 +50,25 @@ static void defaults_are_llama_cpps(void **state)
     assert_int_equal(o.seed, -1);
     assert_int_equal(o.sampling.top_k, 40);
     assert_true(o.sampling.temp == 0.8f && o.sampling.top_p == 0.95f && o.sampling.min_p == 0.05f);
-    assert_true(o.escape && !o.mmap && !o.mlock && o.display_prompt);
+    assert_true(o.escape && o.mmap && o.cache && !o.mlock && o.display_prompt);
     assert_int_equal(o.type_k, KV_F16);
+}
+
+static void the_weight_cache_has_its_flags(void **state)
+{
+    (void)state;
+    options o;
+    check(&o, COMMAND_RUN, WORDS("-m", "x", "--no-cache", "--cache-dir", "/somewhere", "--cache-size", "20G"));
+    assert_false(o.cache);
+    assert_string_equal(o.cache_dir, "/somewhere");
+    assert_int_equal(o.cache_size, (uint64_t)20 << 30);
+    options_clear(&o);
+    check(&o, COMMAND_CACHE, WORDS("rm", "--cache-dir", "x", "a", "b", "--all"));
+    assert_int_equal(o.arguments.n, 3);
+    assert_string_equal(o.arguments.items[0], "rm");
+    assert_string_equal(o.arguments.items[2], "b");
+    assert_true(o.all);
+    options_clear(&o);
 }
 
 static void short_long_and_customary_names_are_understood(void **state)
@@ -126,6 +143,8 @@ static void values_are_parsed_whole_and_within_their_range(void **state)
     check_refused(COMMAND_RUN, WORDS("-ctk", "q8_0"), "is not f16 or f32");
     check_refused(COMMAND_RUN, WORDS("-m"), "-m needs a value");
     check_refused(COMMAND_RUN, WORDS("-p", "x", "--model"), "--model needs a value");
+    check_refused(COMMAND_RUN, WORDS("--cache-size", "much"), "a number of bytes");
+    check_refused(COMMAND_CACHE, WORDS("ls", "-t", "2"), "not a flag of this command");
     check_refused(COMMAND_RUN, WORDS("--mlock=1"), "takes no value");
 }
 
@@ -265,6 +284,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_llama_cpps),
+        cmocka_unit_test(the_weight_cache_has_its_flags),
         cmocka_unit_test(short_long_and_customary_names_are_understood),
         cmocka_unit_test(a_value_may_look_like_a_flag),
         cmocka_unit_test(unknown_flags_get_a_hint),

@@ -238,6 +238,48 @@ static void bad_dimensions_and_ranges_are_refused(void **state)
 
 /* ---- bytes ---- */
 
+/* Tiles that somebody else made, used where they are and copied. */
+static void tiles_are_used_in_place_or_copied(void **state)
+{
+    (void)state;
+    toy_model *m = new_model(false, false);
+    const toy_tensor *norm = toy_model_find(m, TENSOR_ATTN_NORM, 1), *q = toy_model_find(m, TENSOR_ATTN_Q, 1);
+    const allocator *heap = allocator_heap();
+    slice *s = new_slice(m, middle);
+    slice_set_tiles(s, NULL);
+    size_t n = (size_t)slice_tensor_memory_bytes(s, 2);
+    uint64_t expected;
+    assert_true(tile_matrix_bytes(QUANT_Q8_0, q->n_rows, q->n_cols, &expected));
+    assert_int_equal(n, expected);
+    assert_int_equal(slice_tensor_memory_bytes(s, 1), norm->n_bytes);
+    uint8_t *tiles = heap->alloc(heap->ctx, n), *vector = heap->alloc(heap->ctx, norm->n_bytes);
+    tile_put(tiles, QUANT_Q8_0, (size_t)q->n_rows, (size_t)q->n_cols, 0, q->data, q->n_bytes);
+    memcpy(vector, norm->data, norm->n_bytes);
+    assert_int_equal(slice_use_tiles(s, 1, vector, NULL), YL_OK);
+    assert_int_equal(slice_use_tiles(s, 2, tiles, NULL), YL_OK);
+    assert_int_equal(slice_use_tiles(s, 2, tiles, NULL), YL_EINVAL);
+    assert_int_equal(slice_use_tiles(s, 1000, tiles, NULL), YL_EINVAL);
+    assert_ptr_equal(slice_layer(s, 1)->attn_norm, vector);
+    assert_ptr_equal(slice_layer(s, 1)->attn_q.data, tiles);
+    assert_int_equal(slice_layer(s, 1)->attn_q.layout, MATRIX_TILES);
+    assert_int_equal(slice_owned_bytes(s), 0);
+    slice_free(s);
+
+    s = new_slice(m, middle);
+    slice_set_tiles(s, NULL);
+    assert_int_equal(slice_copy_tiles(s, 1, vector, NULL), YL_OK);
+    assert_int_equal(slice_copy_tiles(s, 2, tiles, NULL), YL_OK);
+    assert_int_equal(slice_copy_tiles(s, 2, tiles, NULL), YL_EINVAL);
+    heap->release(heap->ctx, vector, norm->n_bytes);
+    assert_memory_equal(slice_layer(s, 1)->attn_norm, norm->data, norm->n_bytes);
+    assert_memory_equal(slice_layer(s, 1)->attn_q.data, tiles, n);
+    assert_int_equal(slice_layer(s, 1)->attn_q.layout, MATRIX_TILES);
+    assert_int_equal(slice_owned_bytes(s), n + norm->n_bytes);
+    heap->release(heap->ctx, tiles, n);
+    slice_free(s);
+    toy_model_free(m);
+}
+
 static void vectors_that_are_not_aligned_are_copied(void **state)
 {
     (void)state;
@@ -446,6 +488,7 @@ int main(void)
         cmocka_unit_test(a_list_with_a_wrong_tensor_is_refused),
         cmocka_unit_test(an_output_matrix_beside_tied_embeddings_is_refused),
         cmocka_unit_test(bad_dimensions_and_ranges_are_refused),
+        cmocka_unit_test(tiles_are_used_in_place_or_copied),
         cmocka_unit_test(vectors_that_are_not_aligned_are_copied),
         cmocka_unit_test(bytes_are_given_once),
         cmocka_unit_test(chunks_come_in_any_order),

@@ -555,6 +555,45 @@ static void every_allocation_may_fail(void **state)
     assert_int_equal(r->memory.n_calls, before);
 }
 
+/* The shell's word that weights are damaged: the slice goes, rows that wait are dropped without a word, an ASSIGN begins anew. */
+static void lost_weights_are_told_and_assigned_again(void **state)
+{
+    rig *r = *state;
+    float before[N_VOCAB], after[N_VOCAB];
+    make_ready(r);
+    forward(r, 0, 1, 0, 5, before);
+    yl_error cause;
+    yl_fail(&cause, YL_EREPLAY, "layer 1's cache file is damaged");
+    assert_int_equal(worker_lose_weights(r->worker, EPOCH - 1, &cause, &r->outbox, NULL), YL_OK); /* of a slice that is gone */
+    expect_silence(r);
+    assert_int_equal(worker_n_past(r->worker, 0), 5);
+    forward_spec s;
+    send_frame(r, &forward_of(&s, 0, 2, 5, 3)->f);
+    worker_progress progress;
+    assert_int_equal(worker_step(r->worker, &r->outbox, &progress, NULL), YL_OK); /* begun */
+    send_frame(r, &forward_of(&s, 0, 3, 8, 3)->f);                                /* and one that waits */
+    assert_int_equal(worker_lose_weights(r->worker, EPOCH, &cause, &r->outbox, NULL), YL_OK);
+    const frame *f = next_answer(r);
+    assert_int_equal(f->kind, FRAME_ERROR);
+    assert_int_equal(f->epoch, EPOCH);
+    assert_int_equal(f->error.status, YL_EREPLAY);
+    assert_int_equal(f->error.about, FRAME_ASSIGN);
+    assert_int_equal(step_all(r), WORKER_IDLE);
+    expect_silence(r);
+    assert_int_equal(r->memory.n_live, 0);
+    assert_int_equal(worker_lose_weights(r->worker, EPOCH, &cause, &r->outbox, NULL), YL_OK); /* said already */
+    expect_silence(r);
+    frame again = assign_frame(r, EPOCH + 1, whole_model(r));
+    send_frame(r, &again);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_READY);
+    forward_of(&s, 0, 1, 0, 5)->f.epoch = EPOCH + 1;
+    send_frame(r, &s.f);
+    step_all(r);
+    memcpy(after, next_answer(r)->result.answers[0].data.data, sizeof after);
+    assert_memory_equal(before, after, sizeof before);
+}
+
 /* A middle stage and a last one give what the whole gives; a fault that came in goes out. */
 static void stages_pass_rows_on(void **state)
 {
@@ -625,6 +664,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(weights_can_be_streamed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_slice_that_does_not_fit_is_refused_with_figures, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_allocation_may_fail, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lost_weights_are_told_and_assigned_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stages_pass_rows_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(shutdown_stops, set_up, tear_down),
     };

@@ -1,0 +1,105 @@
+/* native_hashes.c: one tensor a thread at a time, the largest first.
+ *
+ * A SHA-256 runs from a tensor's first byte to its last, so threads share tensors, not bytes. A lane is a thread's tensor under
+ * way: it keeps its place from one step to the next, so that a step is short whatever a tensor's size. What was read is dropped
+ * from the process's pages at once (the file stays in the page cache): hashing needs no more memory than a step's bytes. */
+#include "native_hashes.h"
+
+#include <openssl/evp.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "native_source.h"
+
+enum { STEP_BYTES = 64 << 20, PIECE_BYTES = 4 << 20 };
+
+typedef struct lane {
+    EVP_MD_CTX *md;
+    native_hash *now; /* NULL: none */
+    uint64_t offset;  /* of it: bytes that are hashed */
+} lane;
+
+struct native_hashes {
+    thread_pool *pool;
+    native_hash *list;
+    size_t n;
+    atomic_size_t next; /* first that no lane took */
+    atomic_size_t n_done;
+    uint32_t n_lanes;
+    lane lanes[];
+};
+
+static int by_falling_size(const void *a, const void *b)
+{
+    uint64_t s = ((const native_hash *)a)->tensor->n_bytes, t = ((const native_hash *)b)->tensor->n_bytes;
+    return (s < t) - (s > t);
+}
+
+yl_status native_hashes_new(native_hashes **out, native_hash *list, size_t n, thread_pool *pool, yl_error *err)
+{
+    uint32_t n_lanes = thread_pool_n_threads(pool);
+    native_hashes *h = calloc(1, sizeof *h + n_lanes * sizeof *h->lanes);
+    *out = h;
+    if (!h) return yl_fail(err, YL_ENOMEM, "no memory to hash %zu tensors", n);
+    h->pool = pool;
+    h->list = list;
+    h->n = n;
+    for (; h->n_lanes < n_lanes; h->n_lanes++) {
+        h->lanes[h->n_lanes].md = EVP_MD_CTX_new();
+        if (h->lanes[h->n_lanes].md) continue;
+        native_hashes_free(h);
+        *out = NULL;
+        return yl_fail(err, YL_ENOMEM, "no memory for a SHA-256");
+    }
+    if (n) qsort(list, n, sizeof *list, by_falling_size);
+    return YL_OK;
+}
+
+void native_hashes_free(native_hashes *h)
+{
+    if (!h) return;
+    for (uint32_t i = 0; i < h->n_lanes; i++) EVP_MD_CTX_free(h->lanes[i].md);
+    free(h);
+}
+
+/* Gives the lane its next tensor. False: none is left. */
+static bool take_tensor(native_hashes *h, lane *l)
+{
+    size_t i = h->next++;
+    if (i >= h->n) return false;
+    l->now = &h->list[i];
+    l->offset = 0;
+    EVP_DigestInit_ex(l->md, EVP_sha256(), NULL);
+    gguf_advise_needed(l->now->model, l->now->tensor);
+    return true;
+}
+
+static void run_lane(native_hashes *h, lane *l)
+{
+    for (uint64_t done = 0; done < STEP_BYTES;) {
+        if (!l->now && !take_tensor(h, l)) return;
+        const gguf_tensor *t = l->now->tensor;
+        uint64_t rest = t->n_bytes - l->offset, n = rest < PIECE_BYTES ? rest : PIECE_BYTES;
+        EVP_DigestUpdate(l->md, t->data + l->offset, (size_t)n);
+        native_source_drop(t->data + l->offset, n);
+        l->offset += n;
+        done += n;
+        if (l->offset < t->n_bytes) continue;
+        EVP_DigestFinal_ex(l->md, l->now->hash, NULL);
+        l->now = NULL;
+        h->n_done++;
+    }
+}
+
+static void run_lanes(void *arg, size_t begin, size_t end, uint32_t thread)
+{
+    (void)thread;
+    native_hashes *h = arg;
+    for (size_t i = begin; i < end; i++) run_lane(h, &h->lanes[i]);
+}
+
+bool native_hashes_step(native_hashes *h)
+{
+    thread_pool_run(h->pool, h->n_lanes, 1, run_lanes, h);
+    return h->n_done == h->n;
+}
