@@ -34,8 +34,8 @@ static part_cost head_cost(const gguf *g, const hparams *hp)
 
 static double kv_bytes_a_position(const hparams *hp, const bench_setup *s)
 {
-    double n = (double)hp->n_layer * hp->n_head_kv * hp->n_embd_head;
-    return n * ((s->type_k == KV_F32 ? 4 : 2) + (s->type_v == KV_F32 ? 4 : 2));
+    double page = (double)kv_run_bytes(s->type_k, hp->n_embd_head) + (double)kv_run_bytes(s->type_v, hp->n_embd_head);
+    return (double)hp->n_layer * hp->n_head_kv * page / KV_PAGE_POSITIONS;
 }
 
 bench_cost bench_cost_of(const bench_test *t, const gguf *g, const hparams *hp)
@@ -48,11 +48,11 @@ bench_cost bench_cost_of(const bench_test *t, const gguf *g, const hparams *hp)
     double n_heads = t->kind == BENCH_GENERATE ? n_rows : n_seq; /* rows of logits */
     double n_head_passes = t->kind == BENCH_GENERATE ? n : 1;
     double n_kv_reads = t->kind == BENCH_GENERATE ? n_rows : n_passes;
-    double attention = 2.0 * hp->n_layer * hp->n_head * hp->n_embd_head * n_past * n_rows;
+    double attention_macs = 2.0 * hp->n_layer * hp->n_head * hp->n_embd_head * n_past * n_rows;
     return (bench_cost){.bytes = n_passes * layers.bytes + n_head_passes * head.bytes +
                                  n_kv_reads * n_past * kv_bytes_a_position(hp, &t->setup),
                         .macs_int8 = n_rows * layers.macs_int8 + n_heads * head.macs_int8,
-                        .macs_f32 = n_rows * layers.macs_f32 + n_heads * head.macs_f32 + attention};
+                        .macs_f32 = n_rows * layers.macs_f32 + n_heads * head.macs_f32 + attention_macs};
 }
 
 uint32_t bench_cost_n_threads(const bench_test *t)

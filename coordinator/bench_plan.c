@@ -25,7 +25,7 @@ typedef struct value_rule {
     uint32_t min, max;                                         /* of a number */
     bool (*parse)(void *ctx, const char *text, uint32_t *out); /* NULL: it is a number */
     void *ctx;
-    const char *wanted; /* "f16 or f32" */
+    const char *wanted; /* "f16, f32 or q8_0" */
 } value_rule;
 
 static yl_status read_value(const char *flag, const char *text, const value_rule *rule, uint32_t *out, yl_error *err)
@@ -61,7 +61,7 @@ static bool parse_kv_type(void *ctx, const char *text, uint32_t *out)
 {
     (void)ctx;
     kv_type type;
-    if (!options_parse_kv_type(text, &type)) return false;
+    if (!kv_type_parse(text, &type)) return false;
     *out = type;
     return true;
 }
@@ -79,7 +79,8 @@ static bool parse_isa(void *ctx, const char *text, uint32_t *out)
 
 static yl_status read_lists(value_lists *l, const bench_options *b, yl_error *err)
 {
-    const value_rule tokens = {0, BENCH_MAX_TOKENS}, rows = {1, 1 << 24}, kv = {.parse = parse_kv_type, .wanted = "f16 or f32"},
+    const value_rule tokens = {0, BENCH_MAX_TOKENS}, rows = {1, 1 << 24},
+                     kv = {.parse = parse_kv_type, .wanted = "f16, f32 or q8_0"},
                      isa = {.parse = parse_isa, .ctx = l, .wanted = "an instruction set that this machine can run"};
     const struct {
         value_list *list;

@@ -61,8 +61,8 @@ static void list_settings(value_list *l, const bench_report *r, const bench_test
     add_number(l, "n_threads", t->setup.n_threads);
     add_number(l, "n_batch", t->setup.n_batch);
     add_number(l, "n_ubatch", t->setup.n_ubatch);
-    add_text(l, "type_k", t->setup.type_k == KV_F32 ? "f32" : "f16");
-    add_text(l, "type_v", t->setup.type_v == KV_F32 ? "f32" : "f16");
+    add_text(l, "type_k", kv_type_name(t->setup.type_k));
+    add_text(l, "type_v", kv_type_name(t->setup.type_v));
     add_text(l, "test", bench_test_name(l->test, t));
     add_text(l, "kind", kind_name(t->kind));
     add_number(l, "n_tokens", t->n_tokens);
@@ -153,8 +153,8 @@ static void print_test(console *c, const bench_test *t)
     console_print(c, "%s", bench_test_name(name, t));
     if (t->setup.n_batch != 2048) console_print(c, ", b %u", (unsigned)t->setup.n_batch);
     if (t->setup.n_ubatch != 512) console_print(c, ", ub %u", (unsigned)t->setup.n_ubatch);
-    if (t->setup.type_k != KV_F16) console_print(c, ", ctk f32");
-    if (t->setup.type_v != KV_F16) console_print(c, ", ctv f32");
+    if (t->setup.type_k != KV_F16) console_print(c, ", ctk %s", kv_type_name(t->setup.type_k));
+    if (t->setup.type_v != KV_F16) console_print(c, ", ctv %s", kv_type_name(t->setup.type_v));
 }
 
 static void write_table_row(console *c, const bench_subject *s, const bench_result *r)

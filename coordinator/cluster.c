@@ -15,7 +15,7 @@ enum { MAX_WORKERS = 256, CONTROL_HWM = 4096, DATA_HWM = 1024, STANDSTILL_FACTOR
 struct cluster {
     void *zmq, *router, *results, *first;
     char result_endpoint[FRAME_MAX_ENDPOINT + 1];
-    uint64_t instance, heartbeat_ms;
+    uint64_t instance, heartbeat_ms, polled_ms;
     uint32_t timeout_ms;
     cluster_worker *workers;
     uint32_t n_workers;
@@ -299,15 +299,15 @@ yl_status cluster_poll(cluster *c, uint32_t wait_ms, cluster_frame_fn *on_frame,
     zmq_pollitem_t items[] = {{.socket = c->router, .events = ZMQ_POLLIN}, {.socket = c->results, .events = ZMQ_POLLIN}};
     *idle = true;
     if (wait_ms > CLUSTER_HEARTBEAT_MS) wait_ms = CLUSTER_HEARTBEAT_MS;
-    uint64_t before = cluster_now_ms();
     if (zmq_poll(items, 2, (long)wait_ms) < 0 && zmq_errno() != EINTR) return zmq_failed(err, "polling", c->result_endpoint);
     yl_status status = drain_results(c, on_frame, ctx, idle, err);
     if (!status) status = drain_control(c, on_frame, ctx, idle, err);
     uint64_t now = cluster_now_ms();
-    /* If we ourselves stood still (suspended, swapped out), nobody else was silent. */
-    if (now - before > 2 * (uint64_t)CLUSTER_HEARTBEAT_MS) {
+    /* If we ourselves did not ask (busy elsewhere, suspended, swapped out), nobody else was silent. */
+    if (now - c->polled_ms > 2 * (uint64_t)CLUSTER_HEARTBEAT_MS) {
         for (uint32_t i = 0; i < c->n_workers; i++) c->workers[i].heard_ms = c->workers[i].progress_ms = now;
     }
+    c->polled_ms = now;
     if (!status) status = send_heartbeats(c, now, err);
     if (!status) status = check_silence(c, now, err);
     return status;

@@ -76,12 +76,6 @@ static yl_status name_model(const session *s, char **out, yl_error *err)
     return *out ? YL_OK : yl_fail(err, YL_ENOMEM, "no memory for a name");
 }
 
-static const char *load_name(const options *o)
-{
-    if (o->mlock) return "mlock";
-    return !o->mmap ? "heap" : o->cache ? "cache" : "mmap";
-}
-
 static yl_status measure(session *s, const bench_plan *plan, bench_format format, yl_error *err)
 {
     char type[TYPE_BYTES] = "", cpu[CPU_BYTES], *name;
@@ -89,7 +83,13 @@ static yl_status measure(session *s, const bench_plan *plan, bench_format format
     if (status) return status;
     name_cpu(cpu);
     bench_report report = {.con = s->con, .format = format};
-    report.subject = (bench_subject){.model_path = s->o->model, .model_name = name, .load = load_name(s->o), .cpu = cpu};
+    report.subject = (bench_subject){.model_path = s->o->model,
+                                     .model_name = name,
+                                     .load = s->o->mlock   ? "mlock"
+                                             : !s->o->mmap ? "heap"
+                                             : s->o->cache ? "cache"
+                                                           : "mmap",
+                                     .cpu = cpu};
     describe_weights(s->g, &report.subject, type);
     bench_listener listener = {on_result, s->o->bench.is_paced ? wait_for_line : NULL, &report};
     status = bench_run(s, plan, &listener, err);

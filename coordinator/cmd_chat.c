@@ -170,7 +170,8 @@ static yl_status begin(chat *c, yl_error *err)
 yl_status cmd_chat(const options *o, console *con, yl_error *err)
 {
     chat c = {0};
-    yl_status status = session_open(&c.s, o, con, err);
+    yl_status status = session_open_model(&c.s, o, con, err);
+    if (!status) status = session_begin(&c.s, err);
     if (!status) status = choose_template(&c, err);
     if (!status) status = session_new_sampler(&c.s, &c.sampler, err);
     if (!status) {

@@ -18,10 +18,12 @@ typedef struct run {
     yl_error report_error; /* of a callback, which can only say "stop" */
 } run;
 
-static yl_status read_prompt(run *r, yl_error *err)
+/* Reads the prompt, which may take its time, then lets workers load while it is cut into tokens. */
+static yl_status begin(run *r, yl_error *err)
 {
-    text_input text;
+    text_input text = {0};
     yl_status status = text_input_get(&text, r->s.o, TEXT_INPUT_WITHOUT_LAST_NEWLINE, err);
+    if (!status) status = session_begin(&r->s, err);
     if (!status)
         status = tokenizer_encode(r->s.t, &r->prompt, text.data, text.n_bytes, TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, err);
     free(text.data);
@@ -99,8 +101,8 @@ static yl_status answer(run *r, yl_error *err)
 yl_status cmd_run(const options *o, console *c, yl_error *err)
 {
     run r = {0};
-    yl_status status = session_open(&r.s, o, c, err);
-    if (!status) status = read_prompt(&r, err);
+    yl_status status = session_open_model(&r.s, o, c, err);
+    if (!status) status = begin(&r, err);
     if (!status) status = session_new_sampler(&r.s, &r.sampler, err);
     if (!status) status = session_start(&r.s, err);
     if (!status) {

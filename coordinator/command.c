@@ -37,14 +37,6 @@ const command command_table[COMMAND_END] = {
      "scored. Lower is better.",
      "  yllama perplexity -m model.gguf -f wiki.test.raw\n"
      "  yllama perplexity -m model.gguf -f text.txt -c 256 --chunks 10\n"},
-    {"bench", COMMAND_BENCH, cmd_bench, "-m MODEL [flags]", "measure speed, beside what the machine could do",
-     "How fast prompts are read (pp) and tokens generated (tg), as llama-bench measures it: each test is\n"
-     "run once to warm up, then a few times. Before and after, in the same minute and on as many threads,\n"
-     "the bandwidth of memory and the peak rate of multiply-adds are measured, too: the share is what the\n"
-     "model reached of them. Peak memory is that of all processes.",
-     "  yllama bench -m model.gguf\n"
-     "  yllama bench -m model.gguf -p 512 -n 64 -t 1,2 --local 1,2\n"
-     "  yllama bench -m model.gguf -p 0 -n 64 -d 0,4096 -np 1,8 -o jsonl\n"},
     {"cache", COMMAND_CACHE, cmd_cache, "[ls | rm NAME... | verify] [flags]", "look after the weights that are kept on disk",
      "Workers keep weights in the kernels' layout, so that the next start copies nothing: a file a layer,\n"
      "used by all models and workers that have that layer. `ls` lists them; `rm` removes some, by the first\n"
@@ -53,6 +45,14 @@ const command command_table[COMMAND_END] = {
      "  yllama cache ls\n"
      "  yllama cache rm model.gguf\n"
      "  yllama cache verify --cache-dir /data/yllama\n"},
+    {"bench", COMMAND_BENCH, cmd_bench, "-m MODEL [flags]", "measure speed, beside what the machine could do",
+     "How fast prompts are read (pp) and tokens generated (tg), as llama-bench measures it: each test is\n"
+     "run once to warm up, then a few times. Before and after, in the same minute and on as many threads,\n"
+     "the bandwidth of memory and the peak rate of multiply-adds are measured, too: the share is what the\n"
+     "model reached of them. Peak memory is that of all processes.",
+     "  yllama bench -m model.gguf\n"
+     "  yllama bench -m model.gguf -p 512 -n 64 -t 1,2 --local 1,2\n"
+     "  yllama bench -m model.gguf -p 0 -n 64 -d 0,4096 -np 1,8 -o jsonl\n"},
 };
 
 const command *command_find(const char *name)

@@ -312,11 +312,6 @@ void engine_resume(engine *e)
     e->is_canceled = false;
 }
 
-const gguf *engine_gguf(const engine *e)
-{
-    return e->model;
-}
-
 const hparams *engine_hparams(const engine *e)
 {
     return &e->hp;

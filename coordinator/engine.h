@@ -24,7 +24,8 @@ enum { ENGINE_DEFAULT_CTX = 4096, ENGINE_MAX_WORKERS = 256 };
 typedef enum engine_log_level { ENGINE_LOG_ERROR, ENGINE_LOG_WARN, ENGINE_LOG_INFO, ENGINE_LOG_DEBUG } engine_log_level;
 
 typedef struct engine_options {
-    const char *model_path;
+    const char *model_path;     /* for the workers, and for messages */
+    const gguf *model;          /* the same file, if it is open already; borrowed until engine_close. NULL: the engine opens it */
     uint32_t n_local;           /* local workers to start; 0: 1 */
     const char *worker_program; /* path of yllama-worker */
     uint32_t n_threads;         /* of each local worker; 0: cores / n_local, at least 1 */
@@ -39,6 +40,7 @@ typedef struct engine_options {
     uint64_t cache_size;   /* bytes that they may keep; 0: the default */
     bool stream_weights;  /* workers are not told where the model file is: weights travel to them */
     const char *isa;      /* kernels that local workers use; NULL: the best */
+    bool pin;             /* each local worker stays on cores of its own, n_threads of them */
     uint32_t timeout_ms;  /* a worker silent, or standing still, this long is lost; 0: 10,000 */
     bool verbose;         /* workers log what they do */
     const char *log_path; /* workers' stderr goes there (appended), NULL: to ours */
@@ -50,14 +52,20 @@ typedef struct engine_options {
     void *ctx;
 } engine_options;
 
-/* Opens the model, starts workers, gives out slices and waits until all are ready. The message of an error names worker and cause.
- * Whatever it started is stopped again when it fails. */
+/* Opens the model, starts workers, gives out slices and waits until all are ready: engine_begin and engine_wait. */
 yl_status engine_open(engine **out, const engine_options *options, yl_error *err);
+
+/* The first half: the model is looked at, workers start and are told their slices. They load while the caller does something else;
+ * before any other call but engine_close it must call engine_wait. The message of an error names worker and cause; whatever was
+ * started is stopped again. */
+yl_status engine_begin(engine **out, const engine_options *options, yl_error *err);
+/* The second: waits until all workers are ready. Not later than the workers' timeout after engine_begin: they hear nothing in
+ * between. After an error only engine_close is left. */
+yl_status engine_wait(engine *e, yl_error *err);
 
 /* Shuts local workers down (SHUTDOWN, then SIGTERM, then SIGKILL) and leaves nothing behind. NULL: nothing. */
 void engine_close(engine *e);
 
-const gguf *engine_gguf(const engine *e);
 const hparams *engine_hparams(const engine *e);
 uint32_t engine_n_ctx(const engine *e);
 

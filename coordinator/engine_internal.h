@@ -35,7 +35,8 @@ typedef struct listener {
 
 struct engine {
     engine_options o;
-    gguf *model;
+    const gguf *model;
+    gguf *own_model; /* the same, if the engine opened it */
     hparams hp;
     uint8_t model_id[FRAME_ID_BYTES];
     uint32_t n_ctx;
@@ -73,8 +74,9 @@ yl_status engine_lose(engine *e, const yl_error *cause, yl_error *err);
 /* Wires the chain anew if it must be; the pipeline then feeds again what was lost. YL_ECANCELED: the next call tries again. */
 yl_status engine_recover(engine *e, yl_error *err);
 
-/* engine_open.c: begins a new epoch: gives every stage its slice and waits until all are ready. */
-yl_status engine_wire(engine *e, yl_error *err);
+/* engine_open.c: begins a new epoch: gives every stage its slice; then waits until all are ready. */
+yl_status engine_assign(engine *e, yl_error *err);
+yl_status engine_wait_until_ready(engine *e, yl_error *err);
 /* Answers WANT. */
 yl_status engine_send_chunk(engine *e, stage *s, const frame_want_chunk *want, yl_error *err);
 

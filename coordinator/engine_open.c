@@ -5,6 +5,7 @@
  * everything that was started is stopped. */
 #include "engine_internal.h"
 
+#include "cpus.h"
 #include "model_identity.h"
 #include "placement.h"
 
@@ -12,9 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { DEFAULT_TIMEOUT_MS = 10000, DEFAULT_BATCH = 2048, DEFAULT_UBATCH = 512, WAIT_MS = 20, N_ARGS = 24 };
+enum { DEFAULT_TIMEOUT_MS = 10000, DEFAULT_BATCH = 2048, DEFAULT_UBATCH = 512, WAIT_MS = 20, N_ARGS = 32 };
 
 static const double MIB = 1024.0 * 1024.0;
 
@@ -34,12 +34,19 @@ static yl_status settle_options(engine *e, yl_error *err)
     if (o->n_ubatch > FRAME_MAX_ROWS) return yl_fail(err, YL_EINVAL, "a micro-batch (-ub) has at most %d rows", FRAME_MAX_ROWS);
     if (o->n_ubatch > o->n_batch) o->n_ubatch = o->n_batch;
     if (o->n_local > ENGINE_MAX_WORKERS) return yl_fail(err, YL_EINVAL, "at most %d local workers", ENGINE_MAX_WORKERS);
-    if (!o->n_threads) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        o->n_threads = cores > (long)o->n_local ? (uint32_t)cores / o->n_local : 1;
-    }
+    uint32_t cores = cpus_usable();
+    if (!o->n_threads) o->n_threads = cores > o->n_local ? cores / o->n_local : 1;
+    if (o->n_threads > cores)
+        engine_log(e, ENGINE_LOG_WARN, "%u threads a worker, but only %u cores may be used: fewer threads (-t) are faster",
+                   o->n_threads, cores);
     uint32_t trained = e->hp.n_ctx_train;
     e->n_ctx = o->n_ctx ? o->n_ctx : trained && trained < ENGINE_DEFAULT_CTX ? trained : ENGINE_DEFAULT_CTX;
+    if (!kv_type_takes(o->type_k, e->hp.n_embd_head) || !kv_type_takes(o->type_v, e->hp.n_embd_head))
+        return yl_fail(
+            err, YL_EUNSUPPORTED,
+            "%s: a KV cache of q8_0 has blocks of 32 elements, and the model's heads have %u, no multiple of that: use f16 "
+            "(-ctk, -ctv)",
+            o->model_path, e->hp.n_embd_head);
     if (e->n_ctx > HPARAMS_MAX_CTX)
         return yl_fail(err, YL_ELIMIT, "a context of %u positions: at most %d", e->n_ctx, HPARAMS_MAX_CTX);
     if (trained && e->n_ctx > trained)
@@ -124,9 +131,10 @@ static uint64_t available_bytes(void)
 static yl_status check_memory(const engine *e, yl_error *err)
 {
     const engine_options *o = &e->o;
-    double weights = 0, row = (double)e->hp.n_head_kv * e->hp.n_embd_head * e->hp.n_layer;
+    double weights = 0, n_heads = (double)e->hp.n_head_kv * e->hp.n_layer;
     for (uint32_t i = 0; i < e->n_stages; i++) weights += (double)e->stages[i].weight_bytes;
-    double kv = row * e->n_ctx * o->n_seq * ((o->type_k == KV_F32 ? 4 : 2) + (o->type_v == KV_F32 ? 4 : 2));
+    uint64_t page = kv_run_bytes(o->type_k, e->hp.n_embd_head) + kv_run_bytes(o->type_v, e->hp.n_embd_head);
+    double kv = n_heads * (double)page / KV_PAGE_POSITIONS * e->n_ctx * o->n_seq;
     bool copied = o->stream_weights || o->load == FRAME_LOAD_HEAP;
     double needed = kv + (copied ? weights : 0), available = (double)available_bytes();
     if (available > 0 && needed > available)
@@ -173,6 +181,12 @@ static yl_status start_worker(engine *e, uint32_t i, yl_error *err)
     if (o->isa) {
         argv[n++] = "--isa";
         argv[n++] = o->isa;
+    }
+    char cpus[1024];
+    if (o->pin) {
+        cpus_share(cpus, sizeof cpus, i, o->n_threads);
+        argv[n++] = "--cpus";
+        argv[n++] = cpus;
     }
     if (o->verbose) argv[n++] = "--verbose";
     return local_workers_start(e->locals, e->stages[i].name, argv, o->log_path, err);
@@ -283,7 +297,7 @@ static bool all_ready(const engine *e)
     return true;
 }
 
-yl_status engine_wire(engine *e, yl_error *err)
+yl_status engine_assign(engine *e, yl_error *err)
 {
     e->epoch++;
     for (uint32_t i = 0; i < e->n_stages; i++) {
@@ -292,6 +306,12 @@ yl_status engine_wire(engine *e, yl_error *err)
     }
     yl_status status = cluster_connect_first(e->cluster, data_endpoint(e, 0), err);
     for (uint32_t i = 0; i < e->n_stages && !status; i++) status = assign(e, i, err);
+    return status;
+}
+
+yl_status engine_wait_until_ready(engine *e, yl_error *err)
+{
+    yl_status status = YL_OK;
     while (!status && !all_ready(e)) {
         show_progress(e);
         status = wait_a_moment(e, err);
@@ -317,14 +337,15 @@ static yl_status make_pipeline(engine *e, yl_error *err)
 
 static yl_status read_model(engine *e, yl_error *err)
 {
-    yl_status status = gguf_open(&e->model, e->o.model_path, err);
+    yl_status status = e->o.model ? YL_OK : gguf_open(&e->own_model, e->o.model_path, err);
     if (status) return status;
+    e->model = e->o.model ? e->o.model : e->own_model;
     status = hparams_read(&e->hp, e->model, err);
     if (!status) status = model_identity(e->model_id, e->model, err);
     return status;
 }
 
-yl_status engine_open(engine **out, const engine_options *options, yl_error *err)
+yl_status engine_begin(engine **out, const engine_options *options, yl_error *err)
 {
     *out = NULL;
     engine *e = calloc(1, sizeof *e);
@@ -337,21 +358,38 @@ yl_status engine_open(engine **out, const engine_options *options, yl_error *err
     if (!status) status = make_pipeline(e, err);
     if (!status) status = start_workers(e, err);
     if (!status) status = wait_for_workers(e, err);
-    e->is_lost = true; /* never wired: it begins as it would begin again */
-    if (!status) status = engine_recover(e, err);
+    if (!status) status = engine_assign(e, err);
     if (status) {
         engine_close(e);
         return status;
     }
-    for (uint32_t i = 0; i < e->n_stages; i++) {
+    *out = e;
+    return YL_OK;
+}
+
+yl_status engine_wait(engine *e, yl_error *err)
+{
+    yl_status status = engine_wait_until_ready(e, err);
+    if (status == YL_EREPLAY) status = engine_recover(e, err);
+    for (uint32_t i = 0; i < e->n_stages && !status; i++) {
         const stage *s = &e->stages[i];
         engine_log(e, ENGINE_LOG_DEBUG, "%s: layers %u to %u%s%s, %.1f MiB of weights, %.1f MiB of KV cache, ready after %.0f ms",
                    s->name, s->range.layer_begin, s->range.layer_end, s->range.has_embd ? ", embedding" : "",
                    s->range.has_head ? ", output head" : "", (double)s->ready.weight_bytes / MIB, (double)s->ready.kv_bytes / MIB,
                    (double)s->ready.load_ns / 1e6);
     }
-    *out = e;
-    return YL_OK;
+    return status;
+}
+
+yl_status engine_open(engine **out, const engine_options *options, yl_error *err)
+{
+    yl_status status = engine_begin(out, options, err);
+    if (!status) status = engine_wait(*out, err);
+    if (status) {
+        engine_close(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 void engine_close(engine *e)
@@ -371,6 +409,6 @@ void engine_close(engine *e)
     free(e->stages);
     free(e->row);
     free(e->listeners);
-    gguf_free(e->model);
+    gguf_free(e->own_model);
     free(e);
 }

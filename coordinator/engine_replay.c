@@ -44,7 +44,8 @@ yl_status engine_recover(engine *e, yl_error *err)
     while (e->is_lost) {
         e->is_lost = false;
         tell_loss(e, pipeline_restart(e->pipeline));
-        yl_status status = engine_wire(e, err);
+        yl_status status = engine_assign(e, err);
+        if (!status) status = engine_wait_until_ready(e, err);
         if (status == YL_EREPLAY) continue; /* lost again, and noted */
         if (status == YL_ECANCELED) e->is_lost = true;
         if (status) return status;

@@ -10,8 +10,8 @@ enum {
     INSPECT = 1 << COMMAND_INSPECT,
     LOGITS = 1 << COMMAND_LOGITS,
     PERPLEXITY = 1 << COMMAND_PERPLEXITY,
-    BENCH = 1 << COMMAND_BENCH,
     CACHE = 1 << COMMAND_CACHE,
+    BENCH = 1 << COMMAND_BENCH,
     ANSWERS = RUN | CHAT,
     ENGINE = ANSWERS | LOGITS | PERPLEXITY, /* commands that start workers */
     ALL = (1 << COMMAND_END) - 1
@@ -124,9 +124,9 @@ const option_spec option_table[] = {
     {{"ub", "ubatch-size"}, NULL, OPTION_U32, AT(n_ubatch), {1, 2048}, "N",
      "rows that a worker computes at a time (default: 512)", GROUP_MODEL, ENGINE},
     {{"ctk", "cache-type-k"}, NULL, OPTION_KV_TYPE, AT(type_k), {0, 0}, "TYPE",
-     "number format of cached keys: f16 or f32 (default: f16)", GROUP_MODEL, ENGINE},
+     "number format of cached keys: f16, f32 or q8_0 (default: f16)", GROUP_MODEL, ENGINE},
     {{"ctv", "cache-type-v"}, NULL, OPTION_KV_TYPE, AT(type_v), {0, 0}, "TYPE",
-     "number format of cached values: f16 or f32 (default: f16)", GROUP_MODEL, ENGINE},
+     "number format of cached values: f16, f32 or q8_0 (default: f16)", GROUP_MODEL, ENGINE},
     {{"mmap"}, "no-mmap", OPTION_FLAG, AT(mmap), {0, 0}, NULL,
      "use weights where they are mapped; off: copy them to memory, read 10 % faster (default: on)", GROUP_MODEL, ENGINE | BENCH},
     {{"mlock"}, NULL, OPTION_FLAG, AT(mlock), {0, 0}, NULL,
@@ -146,6 +146,8 @@ const option_spec option_table[] = {
      "send weights to workers instead of having them read the file", GROUP_WORKERS, ENGINE | BENCH},
     {{"isa"}, NULL, OPTION_STRING, AT(isa), {0, 0}, "NAME",
      "instruction set of local workers' kernels (default: the best this machine has)", GROUP_WORKERS, ENGINE},
+    {{"pin"}, NULL, OPTION_FLAG, AT(pin), {0, 0}, NULL,
+     "keep each local worker on cores of its own, one a thread (default: the system decides)", GROUP_WORKERS, ENGINE},
     {{"timeout"}, NULL, OPTION_F32, AT(timeout_s), {0.1, 86400}, "SECONDS",
      "a worker that is silent or stands still for so long is lost (default: 10)", GROUP_WORKERS, ENGINE | BENCH},
 
@@ -177,9 +179,9 @@ const option_spec option_table[] = {
     {{"ub", "ubatch-size"}, NULL, OPTION_STRING, AT(bench.n_ubatch), {0, 0}, "N,N",
      "rows that a worker computes at a time (default: 512)", GROUP_BENCH, BENCH},
     {{"ctk", "cache-type-k"}, NULL, OPTION_STRING, AT(bench.type_k), {0, 0}, "TYPE,TYPE",
-     "number format of cached keys: f16 or f32 (default: f16)", GROUP_BENCH, BENCH},
+     "number format of cached keys: f16, f32 or q8_0 (default: f16)", GROUP_BENCH, BENCH},
     {{"ctv", "cache-type-v"}, NULL, OPTION_STRING, AT(bench.type_v), {0, 0}, "TYPE,TYPE",
-     "number format of cached values: f16 or f32 (default: f16)", GROUP_BENCH, BENCH},
+     "number format of cached values: f16, f32 or q8_0 (default: f16)", GROUP_BENCH, BENCH},
     {{"isa"}, NULL, OPTION_STRING, AT(bench.isa), {0, 0}, "NAME,NAME",
      "instruction set of the kernels (default: the best this machine has)", GROUP_BENCH, BENCH},
 

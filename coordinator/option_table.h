@@ -15,7 +15,7 @@ typedef enum option_kind {
     OPTION_I64,     /* int64_t in range */
     OPTION_F32,     /* float in range */
     OPTION_SIZE,    /* uint64_t: bytes, "20G" (byte_size.h) */
-    OPTION_KV_TYPE, /* kv_type: "f16" or "f32" */
+    OPTION_KV_TYPE, /* kv_type: "f16", "f32" or "q8_0" */
 } option_kind;
 
 typedef enum option_group {

@@ -77,13 +77,6 @@ bool options_parse_integer(const char *text, int64_t *out)
     return !errno && end != text && !*end;
 }
 
-bool options_parse_kv_type(const char *text, kv_type *out)
-{
-    if (strcmp(text, "f16") != 0 && strcmp(text, "f32") != 0) return false;
-    *out = strcmp(text, "f16") == 0 ? KV_F16 : KV_F32;
-    return true;
-}
-
 static bool parse_number(const char *text, double *out)
 {
     if (!*text || isspace((unsigned char)*text)) return false;
@@ -187,7 +180,9 @@ static yl_status set(options *o, const option_spec *spec, const char *name, cons
         return YL_OK;
     case OPTION_SIZE:
         return byte_size_parse(text, field) ? YL_OK : bad_value(name, text, "a number of bytes, like 500M or 20G", err);
-    case OPTION_KV_TYPE: return options_parse_kv_type(text, field) ? YL_OK : bad_value(name, text, "f16 or f32", err);
+    case OPTION_KV_TYPE:
+        if (!kv_type_parse(text, field)) return bad_value(name, text, "f16, f32 or q8_0", err);
+        return YL_OK;
     }
     return YL_OK;
 }

@@ -25,8 +25,8 @@ typedef enum command_id {
     COMMAND_INSPECT,
     COMMAND_LOGITS,
     COMMAND_PERPLEXITY,
-    COMMAND_BENCH,
     COMMAND_CACHE,
+    COMMAND_BENCH,
     COMMAND_END
 } command_id;
 
@@ -76,6 +76,7 @@ typedef struct options {
     const char *worker_program;
     bool stream_weights;
     const char *isa;
+    bool pin;
     float timeout_s; /* 0: the engine's default */
 
     bool special;
@@ -116,8 +117,6 @@ void options_print_flags(FILE *f, command_id command);
 
 /* A number as flags take it: the whole text, nothing behind it. False: it is none. */
 bool options_parse_integer(const char *text, int64_t *out);
-/* "f16" or "f32". False: no such type. */
-bool options_parse_kv_type(const char *text, kv_type *out);
 
 /* The candidate most like `word`, or NULL when none is near enough to be what was meant. */
 const char *options_nearest(const char *word, const char *const *candidates, size_t n);

@@ -35,16 +35,25 @@ void session_name_model(const char *path, yl_error *err)
     if (strncmp(err->msg, path, strlen(path)) != 0) yl_error_context(err, "%s: ", path);
 }
 
-yl_status session_open(session *s, const options *o, console *con, yl_error *err)
+static yl_status make_tokenizer(session *s, yl_error *err)
+{
+    yl_status status = tokenizer_new(&s->t, s->g, err);
+    if (status) session_name_model(s->o->model, err);
+    return status;
+}
+
+yl_status session_open_model(session *s, const options *o, console *con, yl_error *err)
 {
     *s = (session){.o = o, .con = con};
     if (!o->model) return yl_fail(err, YL_EINVAL, "which model? Name its file: -m model.gguf");
-    if (o->isa && !kernels_named(o->isa))
-        return yl_fail(err, YL_EINVAL, "--isa: this machine cannot run '%s'; its best is %s", o->isa, kernels_best()->isa);
+    if (o->isa && !kernels_named(o->isa)) {
+        char list[64];
+        kernels_list(list, sizeof list);
+        return yl_fail(err, YL_EINVAL, "--isa: this machine cannot run '%s'; it has %s", o->isa, list);
+    }
     yl_status status = gguf_open(&s->g, o->model, err);
     if (status) return status;
     status = hparams_read(&s->hp, s->g, err);
-    if (!status) status = tokenizer_new(&s->t, s->g, err);
     if (status) {
         session_name_model(o->model, err);
         return status;
@@ -52,6 +61,12 @@ yl_status session_open(session *s, const options *o, console *con, yl_error *err
     s->seed = choose_seed(o->seed);
     s->n_ctx = choose_n_ctx(o, &s->hp);
     return YL_OK;
+}
+
+yl_status session_open(session *s, const options *o, console *con, yl_error *err)
+{
+    yl_status status = session_open_model(s, o, con, err);
+    return status ? status : make_tokenizer(s, err);
 }
 
 void session_stop(session *s)
@@ -128,6 +143,7 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
     const options *o = s->o;
     return (engine_options){
         .model_path = o->model,
+        .model = s->g,
         .n_local = o->n_local,
         .worker_program = worker_program,
         .n_threads = o->n_threads > 0 ? (uint32_t)o->n_threads : 0,
@@ -137,7 +153,7 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
         .n_ubatch = o->n_ubatch,
         .type_k = o->type_k,
         .type_v = o->type_v,
-        .load = o->mlock  ? FRAME_LOAD_MLOCK
+        .load = o->mlock   ? FRAME_LOAD_MLOCK
                 : !o->mmap ? FRAME_LOAD_HEAP
                 : o->cache ? FRAME_LOAD_CACHE
                            : FRAME_LOAD_MMAP,
@@ -146,6 +162,7 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
         .cache_size = o->cache_size,
         .stream_weights = o->stream_weights,
         .isa = o->isa,
+        .pin = o->pin,
         .timeout_ms = (uint32_t)(o->timeout_s * 1000),
         .verbose = o->verbose > 0,
         .log_path = o->log_file,
@@ -156,7 +173,7 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
     };
 }
 
-yl_status session_start(session *s, yl_error *err)
+static yl_status begin(session *s, yl_error *err)
 {
     char found[PATH_MAX];
     yl_status status = s->o->worker_program ? YL_OK : find_worker_program(found, err);
@@ -166,7 +183,21 @@ yl_status session_start(session *s, yl_error *err)
         console_log(s->con, ENGINE_LOG_INFO, "the context has %u positions, the model was trained for %u: -c sets another number",
                     (unsigned)s->n_ctx, (unsigned)s->hp.n_ctx_train);
     interrupt_set_mode(INTERRUPT_CANCELS);
-    status = engine_open(&s->e, &o, err);
+    status = engine_begin(&s->e, &o, err);
+    console_end_progress(s->con);
+    return status;
+}
+
+yl_status session_begin(session *s, yl_error *err)
+{
+    yl_status status = begin(s, err);
+    return status ? status : make_tokenizer(s, err);
+}
+
+yl_status session_start(session *s, yl_error *err)
+{
+    yl_status status = s->e ? YL_OK : begin(s, err);
+    if (!status) status = engine_wait(s->e, err);
     console_end_progress(s->con);
     if (!status) interrupt_set_engine(s->e);
     if (!status && interrupt_came()) return yl_fail(err, YL_ECANCELED, "interrupted");

@@ -1,7 +1,7 @@
 /* session.h: what the commands that need a model have in common: a model file that is understood, and workers that answer.
  *
- * The model file is read first, alone: whatever is wrong with it, with the flags or with the prompt is said before a worker starts
- * and before gigabytes are loaded. */
+ * The model file and the text are read first, alone: whatever is wrong with them or with the flags is said before a worker starts
+ * and before gigabytes are loaded. Then workers load while the tokenizer is made and the prompt is cut into tokens. */
 #ifndef YL_SESSION_H
 #define YL_SESSION_H
 
@@ -20,14 +20,20 @@ typedef struct session {
     uint32_t n_ctx; /* positions that the engine has, or will have */
     uint32_t n_seq; /* sequences likewise; 0: 1 */
     uint64_t seed;  /* the one asked for, or a random one */
-    engine *e;      /* NULL before session_start */
+    engine *e;      /* NULL before session_begin */
 } session;
 
 /* Reads the model file that the options name: hyperparameters and tokenizer. Close with session_close, also after an error.
  * YL_EINVAL: no model is named. */
 yl_status session_open(session *s, const options *o, console *con, yl_error *err);
 
-/* Starts the workers that the options ask for, with a context of s->n_ctx positions. From here on an interrupt cancels. */
+/* The same in two steps, for commands that know their context by then: the model file without its tokenizer; then starts the
+ * workers that the options ask for, with a context of s->n_ctx positions, and makes the tokenizer while they load. From here on an
+ * interrupt cancels, and nothing may take longer than the workers' patience (--timeout) before session_start. */
+yl_status session_open_model(session *s, const options *o, console *con, yl_error *err);
+yl_status session_begin(session *s, yl_error *err);
+
+/* Waits until the workers are ready; starts them first if session_begin did not. */
 yl_status session_start(session *s, yl_error *err);
 
 /* Stops the workers again: s->e is NULL then. */

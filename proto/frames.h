@@ -272,8 +272,8 @@ void frame_scratch_free(frame_scratch *s);
  * epochs and steps, the list of tensors. */
 yl_status frame_decode(frame *out, frame_scratch *scratch, const uint8_t *bytes, size_t n_bytes, yl_error *err);
 
-/* The kind of a frame from its first bytes, without looking at the rest; 0: they begin no frame. */
-unsigned frame_peek_kind(const uint8_t *bytes, size_t n_bytes);
+/* The kind and epoch of a frame from its first bytes, without looking at the rest; 0: they begin no frame. */
+unsigned frame_peek(const uint8_t *bytes, size_t n_bytes, uint64_t *epoch);
 
 /* A growing buffer, owned by the caller: start with {0}, release with frame_bytes_clear. */
 typedef struct frame_bytes {

@@ -128,6 +128,14 @@ static void take_tensors(field_reader *r, frame_scratch *scratch, frame_assign *
     a->tensors = scratch->tensors;
 }
 
+static kv_type take_kv_type(field_reader *r, const char *field, const hparams *hp)
+{
+    kv_type type = field_u32(r, field, 0, KV_TYPE_LAST);
+    if (!kv_type_takes(type, hp->n_embd_head))
+        field_refuse(r, field, "%s has blocks of 32 elements, heads of %u are no multiple", kv_type_name(type), hp->n_embd_head);
+    return type;
+}
+
 static void take_assign(field_reader *r, frame_scratch *scratch, frame_assign *a)
 {
     a->coordinator = field_u64(r, "coordinator", 0, UINT64_MAX);
@@ -140,8 +148,8 @@ static void take_assign(field_reader *r, frame_scratch *scratch, frame_assign *a
     a->n_ctx = field_u32(r, "n_ctx", 1, HPARAMS_MAX_CTX);
     a->n_seq = field_u32(r, "n_seq", 1, FRAME_MAX_SEQ);
     a->max_rows = field_u32(r, "max_rows", 1, FRAME_MAX_ROWS);
-    a->kv_type_k = field_u32(r, "kv_type_k", KV_F16, KV_F32);
-    a->kv_type_v = field_u32(r, "kv_type_v", KV_F16, KV_F32);
+    a->kv_type_k = take_kv_type(r, "kv_type_k", &a->hp);
+    a->kv_type_v = take_kv_type(r, "kv_type_v", &a->hp);
     a->load = field_u32(r, "load", FRAME_LOAD_MMAP, FRAME_LOAD_CACHE);
     a->model_id = field_bin(r, "model_id", FRAME_ID_BYTES, FRAME_ID_BYTES);
     a->next_endpoint = field_str(r, "next_endpoint", 0, FRAME_MAX_ENDPOINT);
@@ -433,12 +441,13 @@ static void take_start(field_reader *r, frame *f)
                         (unsigned long long)version, FRAME_VERSION);
 }
 
-unsigned frame_peek_kind(const uint8_t *bytes, size_t n_bytes)
+unsigned frame_peek(const uint8_t *bytes, size_t n_bytes, uint64_t *epoch)
 {
     frame f = {0};
     field_reader r = {.in = {bytes, n_bytes ? bytes + n_bytes : bytes}, .frame = "frame", .n_left = 1};
     field_open_array(&r, "array");
     take_start(&r, &f);
+    *epoch = f.epoch;
     return r.status ? 0 : (unsigned)f.kind;
 }
 

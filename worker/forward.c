@@ -7,7 +7,7 @@
  * - Rows: norm, RoPE, quantizing and packing. Small; a lone row is done by the caller, since waking threads would cost more.
  * - Weight rows: the matmuls, where the time goes. What follows element by element (bias, SwiGLU, residual) is done in the same
  *   piece, while it is in the cache. So a decode step wakes the threads five times a layer.
- * - Heads x rows: attention. Heads are the outer loop: later rows see more positions, so pieces of rows would take unequally long.
+ * - KV heads and rows: attention (forward_attention.c).
  *
  * Non-finite numbers. No kernel hides one: a NaN or an infinity in a row makes what is computed from the row NaN or infinite too,
  * and the residual stream keeps it. So two looks find everything: kv_store's, before others could read a key or value, and one at
@@ -20,57 +20,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "forward_internal.h"
 #include "panel.h"
-#include "rope.h"
 #include "tile.h"
 
 /* Weight rows are cut at multiples of this: kernels work on so many at once, and so many floats are a cache line. */
 enum { WEIGHT_ROWS_GRAIN = 16 };
-
-/* Rows in one of the forms in which matmuls take them (activations in kernels.h). */
-typedef struct input_form {
-    int8_t *q;       /* [rows, n_cols]; NULL: f32 */
-    float *d;        /* [rows, n_cols / block] */
-    uint8_t *panels; /* panel_set_bytes(rows, n_cols, block) */
-} input_form;
-
-struct forward {
-    const slice *slice;
-    const hparams *hp;
-    kv_cache *cache;
-    const kernels *kernels;
-    thread_pool *pool;
-    const allocator *alloc;
-    rope *rope;       /* NULL for a slice without layers */
-    size_t n_bytes;   /* of this struct and the scratch behind it */
-    size_t n_q, n_kv; /* elements of a row's queries, and of its keys or values: heads * n_embd_head */
-    size_t n_scores;  /* floats that one thread's attention needs */
-    float attn_scale; /* 1 / sqrt(n_embd_head) */
-    uint32_t n_ctx;
-
-    /* Scratch for one tile. */
-    float *normed;                 /* [rows, n_embd] */
-    float *q, *k, *v;              /* [rows, n_q], [rows, n_kv], [rows, n_kv] */
-    float *attn;                   /* [rows, n_q] */
-    float *gate, *up;              /* [rows, n_ff] */
-    float *delta;                  /* [rows, n_embd], what is added to the residual stream */
-    input_form f32, q8_32, q8_256; /* what the next matmul takes: as it is, in blocks of 32, of 256 */
-    float *scores;                 /* [n_threads, n_scores] */
-    uint8_t *spoiled;              /* [rows], 1 where a key or value was not finite */
-    float *angles;                 /* [n_ctx, n_rot], filled as positions are met, and kept */
-    uint8_t *has_angles;           /* [n_ctx] */
-};
-
-/* One tile on its way through one layer: what the threads are handed. */
-typedef struct tile {
-    forward *f;
-    const layer_weights *w;
-    uint32_t layer; /* absolute */
-    uint32_t n;
-    float *x; /* [n, n_embd], the residual stream */
-    const forward_row *rows;
-    int32_t *faults;
-} tile;
 
 /* Hands out pieces of one block, each aligned to 64. Without a block it only counts. */
 typedef struct cutter {
@@ -106,8 +61,8 @@ static void lay_out(forward *f, cutter *c, const hparams *hp, uint32_t n_ctx, ui
     const uint64_t rows = FORWARD_TILE_ROWS;
     const uint64_t n_q = (uint64_t)hp->n_head * hp->n_embd_head, n_kv = (uint64_t)hp->n_head_kv * hp->n_embd_head;
     const uint64_t n_input = larger(hp->n_embd, larger(n_q, hp->n_ff)); /* the longest row that is multiplied */
-    const uint64_t n_positions = ((uint64_t)n_ctx + KV_BLOCK_POSITIONS - 1) / KV_BLOCK_POSITIONS * KV_BLOCK_POSITIONS;
-    const uint64_t n_scores = hp->n_head / hp->n_head_kv * n_positions;
+    const uint32_t n_group = hp->n_head / hp->n_head_kv;                /* query heads that share a KV head */
+    const uint64_t n_scores = attention_scratch_floats((uint64_t)n_group * attention_rows(n_group), n_ctx, hp->n_embd_head);
     f->n_ctx = n_ctx;
     f->n_q = (size_t)n_q;
     f->n_kv = (size_t)n_kv;
@@ -193,13 +148,13 @@ static bool is_finite(const float *x, size_t n)
     return carry >> 31 == 0;
 }
 
-/* In which forms matrices want their input: a set of these, or-ed. The first three are block sizes, F32's in the place of 0. */
-enum { INPUT_F32 = 1, INPUT_Q8_32 = 32, INPUT_Q8_256 = 256, INPUT_PANELS = 512 };
+/* In which forms matrices want their input: a set of these, or-ed. They are block sizes, F32's in the place of 0. */
+enum { INPUT_F32 = 1, INPUT_Q8_32 = 32, INPUT_Q8_256 = 256 };
 
 static unsigned input_of(const matrix *w)
 {
     unsigned block = quant_traits_of(w->type)->act_block;
-    return (block ? block : INPUT_F32) | (w->layout == MATRIX_TILES ? INPUT_PANELS : 0);
+    return block ? block : INPUT_F32;
 }
 
 /* n rows of x, [n, n_cols], in one of the forms. */
@@ -215,22 +170,20 @@ static activations activations_of(const forward *f, const float *x, size_t n_col
                          .panels = form->panels};
 }
 
-/* Brings rows [begin, end) of n into one of the forms. With panels, begin is a multiple of PANEL_ROWS, end too or n. */
-static void prepare_form(const forward *f, const float *x, size_t n_cols, size_t n, size_t begin, size_t end, unsigned block,
-                         bool panels)
+/* Brings rows [begin, end) of n into one of the forms. begin is a multiple of PANEL_ROWS, end too or n. */
+static void prepare_form(const forward *f, const float *x, size_t n_cols, size_t n, size_t begin, size_t end, unsigned block)
 {
     activations a = activations_of(f, x, n_cols, n, block);
     size_t at = begin * n_cols;
     if (block) f->kernels->quantize(a.q + at, a.d + at / block, x + at, (end - begin) * n_cols, block);
-    if (panels) activations_pack(&a, begin, end);
+    if (f->kernels->wants_tiles) activations_pack(&a, begin, end);
 }
 
 static void prepare_input(const forward *f, const float *x, size_t n_cols, size_t n, size_t begin, size_t end, unsigned forms)
 {
-    bool panels = forms & INPUT_PANELS;
-    if (forms & INPUT_F32) prepare_form(f, x, n_cols, n, begin, end, 0, panels);
-    if (forms & INPUT_Q8_32) prepare_form(f, x, n_cols, n, begin, end, 32, panels);
-    if (forms & INPUT_Q8_256) prepare_form(f, x, n_cols, n, begin, end, 256, panels);
+    if (forms & INPUT_F32) prepare_form(f, x, n_cols, n, begin, end, 0);
+    if (forms & INPUT_Q8_32) prepare_form(f, x, n_cols, n, begin, end, 32);
+    if (forms & INPUT_Q8_256) prepare_form(f, x, n_cols, n, begin, end, 256);
 }
 
 /* Elements [begin, end) of y = w x + bias for n rows. x: [n, n_cols], prepared for w; y: [n, n_rows]; bias: NULL for none. */
@@ -305,23 +258,6 @@ static void step_rope_and_store(void *arg, size_t begin, size_t end, uint32_t th
         memset(k, 0, f->n_kv * sizeof *k); /* all heads of the row, not only the bad one */
         memset(v, 0, f->n_kv * sizeof *v);
         store_row(t, i);
-    }
-}
-
-static void step_attention(void *arg, size_t begin, size_t end, uint32_t thread)
-{
-    const tile *t = arg;
-    const forward *f = t->f;
-    const hparams *hp = f->hp;
-    uint32_t layer = t->layer - slice_range_of(f->slice)->layer_begin;
-    size_t n_group = hp->n_head / hp->n_head_kv; /* query heads that share a KV head */
-    for (size_t job = begin; job < end; job++) {
-        size_t head = job / t->n, i = job % t->n;
-        const forward_row *row = &t->rows[i];
-        kv_head kv = kv_cache_head(f->cache, row->seq, layer, (uint32_t)head);
-        size_t at = i * f->n_q + head * n_group * hp->n_embd_head;
-        f->kernels->attention(f->attn + at, f->q + at, n_group, &kv, (size_t)row->pos + 1, hp->n_embd_head, f->attn_scale,
-                              f->scores + thread * f->n_scores);
     }
 }
 
@@ -422,11 +358,6 @@ static void over_weight_rows(tile *t, size_t n, thread_pool_fn *step)
     thread_pool_run(t->f->pool, n, WEIGHT_ROWS_GRAIN, step, t);
 }
 
-static void over_heads_and_rows(tile *t, thread_pool_fn *step)
-{
-    thread_pool_run(t->f->pool, (size_t)t->f->hp->n_head_kv * t->n, 1, step, t);
-}
-
 /* Computes the angles of positions that were not met before. Not a step: rows of different sequences may share a position. */
 static void fill_angles(const tile *t)
 {
@@ -449,7 +380,7 @@ static void run_tile(tile *t)
     over_panels(t, step_attn_norm);
     over_weight_rows(t, f->n_q + 2 * f->n_kv, step_qkv);
     over_rows(t, step_rope_and_store);
-    over_heads_and_rows(t, step_attention);
+    forward_attention(t);
     over_panels(t, step_attn_input);
     over_weight_rows(t, hp->n_embd, step_attn_output);
 

@@ -38,11 +38,6 @@ typedef struct kv_sizes {
     uint64_t key_bytes, head_bytes, page_bytes, pages_per_seq, n_pages, memory_bytes, total_bytes;
 } kv_sizes;
 
-static uint64_t type_bytes(kv_type type)
-{
-    return type == KV_F32 ? 4 : 2;
-}
-
 static bool multiply(uint64_t a, uint64_t b, uint64_t *product)
 {
     return !__builtin_mul_overflow(a, b, product);
@@ -52,9 +47,8 @@ static bool multiply(uint64_t a, uint64_t b, uint64_t *product)
 static bool sizes_of(kv_sizes *z, const kv_cache_spec *spec)
 {
     uint64_t n_heads, value_bytes, pages_bookkeeping, seq_bookkeeping;
-    uint64_t positions_elems = (uint64_t)KV_PAGE_POSITIONS * spec->n_embd_head;
-    z->key_bytes = positions_elems * type_bytes(spec->type_k);
-    value_bytes = positions_elems * type_bytes(spec->type_v);
+    z->key_bytes = kv_run_bytes(spec->type_k, spec->n_embd_head);
+    value_bytes = kv_run_bytes(spec->type_v, spec->n_embd_head);
     z->head_bytes = z->key_bytes + value_bytes;
     z->pages_per_seq = spec->n_layer > 0 ? ((uint64_t)spec->n_ctx + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS : 0;
     bool fits = multiply(spec->n_layer, spec->n_head_kv, &n_heads) && multiply(n_heads, z->head_bytes, &z->page_bytes) &&
@@ -75,8 +69,14 @@ static yl_status check_spec(const kv_cache_spec *spec, kv_sizes *z, yl_error *er
 {
     if (spec->n_ctx == 0 || spec->n_seq == 0 || spec->n_head_kv == 0 || spec->n_embd_head == 0)
         return yl_fail(err, YL_EINVAL, "a KV cache needs positions, sequences, heads and elements: none of them may be 0");
-    if ((spec->type_k != KV_F16 && spec->type_k != KV_F32) || (spec->type_v != KV_F16 && spec->type_v != KV_F32))
-        return yl_fail(err, YL_EINVAL, "a KV cache holds f16 or f32, not type %d or %d", (int)spec->type_k, (int)spec->type_v);
+    if ((unsigned)spec->type_k > KV_TYPE_LAST || (unsigned)spec->type_v > KV_TYPE_LAST)
+        return yl_fail(err, YL_EINVAL, "a KV cache holds f16, f32 or q8_0, not type %d or %d", (int)spec->type_k,
+                       (int)spec->type_v);
+    if (!kv_type_takes(spec->type_k, spec->n_embd_head) || !kv_type_takes(spec->type_v, spec->n_embd_head))
+        return yl_fail(err, YL_EINVAL,
+                       "a KV cache of q8_0 holds heads in blocks of 32 elements, and %" PRIu32
+                       " is no multiple of that. Ask for f16",
+                       spec->n_embd_head);
     if (!sizes_of(z, spec) || z->total_bytes > SIZE_MAX || z->n_pages > UINT32_MAX)
         return yl_fail(err, YL_ELIMIT,
                        "a KV cache of %" PRIu32 " sequences of %" PRIu32

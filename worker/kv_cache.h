@@ -1,9 +1,8 @@
 /* kv_cache.h: keys and values of past positions, by sequence.
  *
- * A pool of pages of 64 positions, each holding all layers of the slice: for each layer and KV head the keys of four blocks of 16
- * positions, transposed ([block][n_embd_head][16], so that one vector load brings one dimension of 16 positions), then the values
- * ([64][n_embd_head]). A sequence is a list of pages. Pages are counted: a fork shares them, and of two that share a partly filled
- * page the one that goes on first takes a copy of it.
+ * A pool of pages of 64 positions, each holding all layers of the slice: for each layer and KV head the keys of these positions,
+ * then their values, laid out as attention reads them (kv_page.h). A sequence is a list of pages. Pages are counted: a fork shares
+ * them, and of two that share a partly filled page the one that goes on first takes a copy of it.
  * All memory is reserved when the cache is made, enough for every sequence at its full length; a page is zeroed when it is taken,
  * so slots past the end hold finite values, and nothing is allocated while tokens pass. */
 #ifndef YL_KV_CACHE_H
@@ -26,7 +25,8 @@ typedef struct kv_cache kv_cache;
 /* Bytes that a cache of this shape reserves, without making it; UINT64_MAX if that overflows. */
 uint64_t kv_cache_bytes(const kv_cache_spec *spec);
 
-/* YL_EINVAL: a zero, or an unknown type; YL_ELIMIT: more than can be addressed; YL_ENOMEM. Then *out is NULL. */
+/* YL_EINVAL: a zero, an unknown type, or one that does not take heads of this size (kv_type_takes); YL_ELIMIT: more than can be
+ * addressed; YL_ENOMEM. Then *out is NULL. */
 yl_status kv_cache_new(kv_cache **out, const kv_cache_spec *spec, const allocator *alloc, yl_error *err);
 void kv_cache_free(kv_cache *c);
 

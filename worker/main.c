@@ -1,5 +1,6 @@
 /* main.c: yllama-worker: options, log, signals. */
 #include "byte_size.h"
+#include "cpus.h"
 #include "native_shell.h"
 
 #include <errno.h>
@@ -25,7 +26,8 @@ static const char HELP[] =
     "      --name NAME         unique among a coordinator's workers (default: host name and process id)\n"
     "  -m, --model FILE        take weights from this GGUF file when it is the coordinator's model;\n"
     "                          without it they are streamed from the coordinator\n"
-    "  -t, --threads N         threads to compute with (default: all cores)\n"
+    "  -t, --threads N         threads to compute with (default: one for each core that may be used)\n"
+    "      --cpus LIST         run on these cores only, such as 0-3,8 (default: the system decides)\n"
     "      --memory MIB        memory that weights, KV cache and scratch may take (default: what is available)\n"
     "      --no-cache          do not keep weights in the kernels' layout on disk\n"
     "      --cache-dir DIR     where they are kept (default: $YLLAMA_CACHE_DIR, $XDG_CACHE_HOME/yllama or ~/.cache/yllama)\n"
@@ -66,6 +68,14 @@ static int usage_error(const char *message, const char *value)
     return EXIT_USAGE;
 }
 
+static int isa_error(const char *isa)
+{
+    char list[64], message[128];
+    kernels_list(list, sizeof list);
+    snprintf(message, sizeof message, "--isa: this machine has %s, and not", list);
+    return usage_error(message, isa);
+}
+
 static bool parse_number(const char *text, unsigned long long min, unsigned long long max, unsigned long long *out)
 {
     char *end;
@@ -96,6 +106,7 @@ static void handle_signals(bool once)
 
 enum {
     OPT_NAME = 256,
+    OPT_CPUS,
     OPT_MEMORY,
     OPT_NO_CACHE,
     OPT_CACHE_DIR,
@@ -115,6 +126,7 @@ static int parse_options(int argc, char **argv, native_shell_options *o)
                                          {"name", required_argument, NULL, OPT_NAME},
                                          {"model", required_argument, NULL, 'm'},
                                          {"threads", required_argument, NULL, 't'},
+                                         {"cpus", required_argument, NULL, OPT_CPUS},
                                          {"memory", required_argument, NULL, OPT_MEMORY},
                                          {"no-cache", no_argument, NULL, OPT_NO_CACHE},
                                          {"cache-dir", required_argument, NULL, OPT_CACHE_DIR},
@@ -146,6 +158,11 @@ static int parse_options(int argc, char **argv, native_shell_options *o)
             if (!parse_number(optarg, 1, THREAD_POOL_MAX, &n)) return usage_error("-t takes 1 to 256 threads", optarg);
             o->n_threads = (uint32_t)n;
             break;
+        case OPT_CPUS: {
+            yl_error err;
+            if (cpus_bind(optarg, &err)) return usage_error("--cpus", err.msg);
+            break;
+        }
         case OPT_MEMORY:
             if (!parse_number(optarg, 1, 1ull << 30, &n)) return usage_error("--memory takes a number of MiB", optarg);
             o->memory_bytes = n << 20;
@@ -160,7 +177,7 @@ static int parse_options(int argc, char **argv, native_shell_options *o)
         }
         case OPT_ISA:
             o->kernels = kernels_named(optarg);
-            if (!o->kernels) return usage_error("no kernels of that name run on this machine", optarg);
+            if (!o->kernels) return isa_error(optarg);
             break;
         case OPT_LOG_FILE:
             if (!redirect_log(optarg)) return usage_error("the log file cannot be written", optarg);
@@ -175,17 +192,24 @@ static int parse_options(int argc, char **argv, native_shell_options *o)
     return -1;
 }
 
+/* More threads than cores is allowed. (The coordinator of a local worker has said it already.) */
+static void choose_threads(native_shell_options *o)
+{
+    uint32_t cores = cpus_usable();
+    if (!o->n_threads) o->n_threads = cores < THREAD_POOL_MAX ? cores : THREAD_POOL_MAX;
+    if (o->n_threads <= cores || o->once) return;
+    char line[128];
+    snprintf(line, sizeof line, "%u threads, but only %u cores may be used: fewer threads (-t) are faster", o->n_threads, cores);
+    log_line(0, line);
+}
+
 int main(int argc, char **argv)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     char name[HOST_NAME_MAX + 32], host[HOST_NAME_MAX + 1] = "worker";
     gethostname(host, sizeof host - 1);
     snprintf(name, sizeof name, "%s-%ld", host, (long)getpid());
     native_shell_options o = {.name = name,
                               .data_endpoint = "tcp://127.0.0.1:*",
-                              .n_threads = cores < 1                 ? 1
-                                           : cores > THREAD_POOL_MAX ? THREAD_POOL_MAX
-                                                                     : (uint32_t)cores,
                               .kernels = kernels_best(),
                               .silence_ms = 10000,
                               .log = log_line,
@@ -194,6 +218,7 @@ int main(int argc, char **argv)
     if (code >= 0) return code;
     if (strlen(o.name) > FRAME_MAX_NAME) return usage_error("--name is too long", o.name);
     snprintf(log_name, sizeof log_name, "%s", o.name);
+    choose_threads(&o);
     if (o.once) prctl(PR_SET_PDEATHSIG, SIGTERM);
     handle_signals(o.once);
 

@@ -11,6 +11,7 @@ enum { MAX_UNSENT_BYTES = 64 << 20 }; /* logits of many rows leave no faster tha
 struct native_compute {
     pthread_t thread;
     worker *worker;
+    letter_pool *letters;
     mailbox *in, *out;
     outbox outbox;
     _Atomic uint64_t steps, pending;
@@ -20,26 +21,27 @@ struct native_compute {
 static void say_stopped(native_compute *c, yl_status status, const yl_error *cause)
 {
     c->stop = true;
-    letter *l = letter_new(LETTER_STOPPED);
+    letter *l = letter_new(c->letters, LETTER_STOPPED);
     if (!l) abort(); /* not even this much memory: nothing can be told any more */
     if (status) l->error = *cause;
     mailbox_push(c->out, l);
 }
 
-/* Everything in the outbox becomes letters. */
+/* Everything in the outbox becomes letters, and their memory goes to the outbox. */
 static void flush(native_compute *c)
 {
-    outbox_entry entry;
-    while (outbox_pop(&c->outbox, &entry)) {
-        letter *l = letter_new(entry.to == WORKER_TO_NEXT ? LETTER_TO_NEXT : LETTER_TO_COORDINATOR);
+    while (c->outbox.n) {
+        letter *l = letter_new(c->letters, LETTER_TO_NEXT);
         if (!l) {
-            frame_bytes_clear(&entry.bytes);
             yl_error cause;
             yl_status status = yl_fail(&cause, YL_ENOMEM, "no memory to send a frame");
             say_stopped(c, status, &cause);
             return;
         }
+        outbox_entry entry = {.bytes = l->bytes};
+        outbox_pop(&c->outbox, &entry);
         l->bytes = entry.bytes;
+        if (entry.to == WORKER_TO_COORDINATOR) l->kind = LETTER_TO_COORDINATOR;
         mailbox_push(c->out, l);
     }
     mailbox_wait_below(c->out, MAX_UNSENT_BYTES);
@@ -50,15 +52,14 @@ static void take_letters(native_compute *c)
     for (letter *l; (l = mailbox_pop(c->in));) {
         yl_error cause;
         yl_status status = YL_OK;
-        if (l->kind == LETTER_STOP) {
-            c->stop = true;
-        } else if (l->kind == LETTER_LINK_UP) {
-            worker_link_up(c->worker, l->epoch);
-        } else if (l->kind == LETTER_DAMAGE) {
-            status = worker_lose_weights(c->worker, l->epoch, &l->error, &c->outbox, &cause);
-        } else {
-            status = worker_receive(c->worker, l->message, &c->outbox, &cause);
-            l->message = (worker_message){0}; /* the worker took it */
+        switch (l->kind) {
+        case LETTER_MESSAGE: /* the worker takes the letter with the message */
+            status = worker_receive(c->worker, letter_message(l), &c->outbox, &cause);
+            l = NULL;
+            break;
+        case LETTER_LINK_UP: worker_link_up(c->worker, l->epoch); break;
+        case LETTER_DAMAGE: status = worker_lose_weights(c->worker, l->epoch, &l->error, &c->outbox, &cause); break;
+        default: c->stop = true; break; /* LETTER_STOP */
         }
         letter_free(l);
         if (status) say_stopped(c, status, &cause);
@@ -67,7 +68,7 @@ static void take_letters(native_compute *c)
 
 static void ask_for_rewiring(native_compute *c)
 {
-    letter *l = letter_new(LETTER_REWIRE);
+    letter *l = letter_new(c->letters, LETTER_REWIRE);
     yl_error cause;
     if (!l) {
         say_stopped(c, yl_fail(&cause, YL_ENOMEM, "no memory to rewire"), &cause);
@@ -102,11 +103,13 @@ static void *compute_main(void *arg)
     return NULL;
 }
 
-yl_status native_compute_start(native_compute **out_thread, const worker_env *env, mailbox *in, mailbox *out, yl_error *err)
+yl_status native_compute_start(native_compute **out_thread, const worker_env *env, letter_pool *letters, mailbox *in, mailbox *out,
+                               yl_error *err)
 {
     *out_thread = NULL;
     native_compute *c = calloc(1, sizeof *c);
     if (!c) return yl_fail(err, YL_ENOMEM, "no memory for a thread");
+    c->letters = letters;
     c->in = in;
     c->out = out;
     yl_status status = worker_new(&c->worker, env, err);
@@ -127,7 +130,7 @@ yl_status native_compute_start(native_compute **out_thread, const worker_env *en
 void native_compute_stop(native_compute *c)
 {
     if (!c) return;
-    letter *l = letter_new(LETTER_STOP);
+    letter *l = letter_new(c->letters, LETTER_STOP);
     if (!l) abort(); /* the thread could never be told */
     mailbox_push(c->in, l);
     /* It may be waiting for us to send: nobody will. */

@@ -8,8 +8,9 @@
 
 typedef struct native_compute native_compute;
 
-/* Starts the thread: frames come from `in`, what is to be sent goes to `out`. Both, and the env, must outlive it. */
-yl_status native_compute_start(native_compute **out_thread, const worker_env *env, mailbox *in, mailbox *out, yl_error *err);
+/* Starts the thread: frames come from `in`, what is to be sent goes to `out`. These, the letters and the env must outlive it. */
+yl_status native_compute_start(native_compute **out_thread, const worker_env *env, letter_pool *letters, mailbox *in, mailbox *out,
+                               yl_error *err);
 
 /* Tells it to stop after its step, waits for it, frees it. NULL: nothing. */
 void native_compute_stop(native_compute *c);

@@ -34,6 +34,7 @@ typedef struct shell {
     letter *stalled;           /* a frame that the next stage's socket did not take yet */
     bool has_coordinator;      /* it answered, and was not silent since */
     uint64_t heard_ms, hello_ms;
+    letter_pool *letters;
     mailbox *in, *out;
     native_source *source;
     native_cache *cache; /* NULL: none */
@@ -129,49 +130,31 @@ static yl_status open_sockets(shell *s, yl_error *err)
 
 /* ---- sending ---- */
 
-static void free_bytes(void *data, void *hint)
+static void send_control(shell *s, letter *l)
 {
-    (void)hint;
-    free(data);
-}
-
-/* Hands the bytes to a socket without a copy. False: it takes nothing now (the bytes stay the caller's). */
-static bool send_bytes(void *socket, frame_bytes *bytes)
-{
-    zmq_msg_t msg;
-    if (zmq_msg_init_data(&msg, bytes->data, bytes->n, free_bytes, NULL)) return false;
-    if (zmq_msg_send(&msg, socket, ZMQ_DONTWAIT) >= 0) {
-        *bytes = (frame_bytes){0};
-        return true;
-    }
-    /* Closing the message would free the bytes; what could not be sent is kept, so the message is emptied by a copy. */
-    frame_bytes copy = {.data = malloc(bytes->n ? bytes->n : 1), .n = bytes->n, .capacity = bytes->n};
-    if (copy.data) memcpy(copy.data, bytes->data, bytes->n);
-    zmq_msg_close(&msg);
-    *bytes = copy;
-    return false;
-}
-
-static void send_control(shell *s, frame_bytes *bytes)
-{
-    if (!send_bytes(s->control, bytes)) say(s, 0, "the coordinator takes no more frames: one was dropped");
-    frame_bytes_clear(bytes);
+    if (letter_send(l, s->control)) return;
+    say(s, 0, "the coordinator takes no more frames: one was dropped");
+    letter_free(l);
 }
 
 static void send_control_frame(shell *s, const frame *f)
 {
-    frame_bytes bytes = {0};
-    if (!frame_encode(&bytes, f, NULL)) send_control(s, &bytes);
-    frame_bytes_clear(&bytes);
+    letter *l = letter_new(s->letters, LETTER_TO_COORDINATOR);
+    if (l && !frame_encode(&l->bytes, f, NULL))
+        send_control(s, l);
+    else
+        letter_free(l);
 }
 
 /* The chain that ASSIGN asked for does not stand (any more). */
 static void tell_error(shell *s, const yl_error *cause)
 {
     say(s, 0, "%s", cause->msg);
-    frame_bytes bytes = {0};
-    if (!frame_encode_error(&bytes, s->next_epoch, FRAME_ASSIGN, 0, cause, NULL)) send_control(s, &bytes);
-    frame_bytes_clear(&bytes);
+    letter *l = letter_new(s->letters, LETTER_TO_COORDINATOR);
+    if (l && !frame_encode_error(&l->bytes, s->next_epoch, FRAME_ASSIGN, 0, cause, NULL))
+        send_control(s, l);
+    else
+        letter_free(l);
 }
 
 static frame_bin text_bin(const char *text)
@@ -238,7 +221,7 @@ static void take_monitor_event(shell *s)
     if (s->next_is_up) return; /* ZeroMQ connected again by itself */
     s->next_is_up = true;
     s->next_deadline_ms = 0;
-    letter *l = letter_new(LETTER_LINK_UP);
+    letter *l = letter_new(s->letters, LETTER_LINK_UP);
     if (!l) return; /* the deadline of the coordinator will find it */
     l->epoch = s->next_epoch;
     mailbox_push(s->in, l);
@@ -247,9 +230,8 @@ static void take_monitor_event(shell *s)
 /* Sends what waits for the next stage. False: it still does not take it. */
 static bool send_next(shell *s, letter *l)
 {
-    if (s->next && send_bytes(s->next, &l->bytes)) {
+    if (s->next && letter_send(l, s->next)) {
         if (s->next_is_up) s->next_deadline_ms = 0;
-        letter_free(l);
         s->stalled = NULL;
         return true;
     }
@@ -275,39 +257,14 @@ static void check_next(shell *s, uint64_t now)
 
 /* ---- receiving ---- */
 
-static void release_zmq_message(void *hint)
-{
-    zmq_msg_close(hint);
-    free(hint);
-}
-
-/* Receives one message of a socket as a letter. NULL: none there. */
-static letter *receive(void *socket)
-{
-    letter *l = letter_new(LETTER_MESSAGE);
-    zmq_msg_t *msg = malloc(sizeof *msg);
-    if (!l || !msg) {
-        free(msg);
-        letter_free(l);
-        return NULL;
-    }
-    zmq_msg_init(msg);
-    if (zmq_msg_recv(msg, socket, ZMQ_DONTWAIT) < 0) {
-        release_zmq_message(msg);
-        letter_free(l);
-        return NULL;
-    }
-    l->message =
-        (worker_message){.data = zmq_msg_data(msg), .n_bytes = zmq_msg_size(msg), .release = release_zmq_message, .hint = msg};
-    return l;
-}
-
 /* HEARTBEAT is answered here, and an ERROR of the coordinator's is for the log; all else is the worker's. True: done with it. */
-static bool handle_here(shell *s, const letter *l)
+static bool handle_here(shell *s, letter *l)
 {
     frame f;
-    if (l->message.n_bytes > 1024) return false; /* longer than either: not decoded twice */
-    if (frame_decode(&f, s->scratch, l->message.data, l->message.n_bytes, NULL)) return false;
+    worker_message m = letter_message(l);
+    unsigned kind = frame_peek(m.data, m.n_bytes, &f.epoch);
+    if (kind != FRAME_HEARTBEAT && kind != FRAME_ERROR) return false;
+    if (frame_decode(&f, s->scratch, m.data, m.n_bytes, NULL)) return false;
     if (f.kind == FRAME_ERROR)
         say(s, 0, "the coordinator refuses: %.*s", (int)f.error.message.n_bytes, (const char *)f.error.message.data);
     if (f.kind != FRAME_HEARTBEAT) return f.kind == FRAME_ERROR;
@@ -321,7 +278,7 @@ static bool handle_here(shell *s, const letter *l)
 
 static void receive_control(shell *s)
 {
-    for (letter *l; (l = receive(s->control));) {
+    for (letter *l; (l = letter_receive(s->letters, s->control));) {
         s->heard_ms = now_ms();
         if (!s->has_coordinator) say(s, 2, "the coordinator at %s answers", s->options->coordinator);
         s->has_coordinator = true;
@@ -335,13 +292,15 @@ static void receive_control(shell *s)
 /* Nothing but FORWARD and SEQ comes down the chain: whoever sends something else here is not the stage before. */
 static void receive_data(shell *s)
 {
-    for (letter *l; (l = receive(s->data));) {
-        unsigned kind = frame_peek_kind(l->message.data, l->message.n_bytes);
+    for (letter *l; (l = letter_receive(s->letters, s->data));) {
+        worker_message m = letter_message(l);
+        uint64_t epoch;
+        unsigned kind = frame_peek(m.data, m.n_bytes, &epoch);
         if (kind == FRAME_FORWARD || kind == FRAME_SEQ) {
             mailbox_push(s->in, l);
             continue;
         }
-        say(s, 1, "%zu bytes that are no frame of a chain were dropped", l->message.n_bytes);
+        say(s, 1, "%zu bytes that are no frame of a chain were dropped", m.n_bytes);
         letter_free(l);
     }
 }
@@ -356,7 +315,10 @@ static bool take_letters(shell *s, yl_status *status, yl_error *err)
             if (!send_next(s, l)) return true;
             continue;
         }
-        if (l->kind == LETTER_TO_COORDINATOR) send_control(s, &l->bytes);
+        if (l->kind == LETTER_TO_COORDINATOR) {
+            send_control(s, l);
+            continue;
+        }
         if (l->kind == LETTER_REWIRE) rewire(s, l);
         bool stopped = l->kind == LETTER_STOPPED;
         if (stopped) {
@@ -421,6 +383,7 @@ static void close_all(shell *s)
     mailbox_free(s->in);
     mailbox_free(s->out);
     if (s->zmq) zmq_ctx_term(s->zmq);
+    letter_pool_free(s->letters);
     frame_scratch_free(s->scratch);
     thread_pool_free(s->pool);
     native_source_free(s->source);
@@ -436,7 +399,7 @@ static void say_of_cache(void *ctx, int level, const char *line)
 static void tell_damage(void *ctx, uint64_t epoch, const yl_error *cause)
 {
     const shell *s = ctx;
-    letter *l = letter_new(LETTER_DAMAGE);
+    letter *l = letter_new(s->letters, LETTER_DAMAGE);
     if (!l) return; /* the file is unlinked: the next start makes it anew */
     l->epoch = epoch;
     l->error = *cause;
@@ -469,8 +432,9 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
     if (o.model_path) status = native_source_new(&s.source, o.model_path, err);
     if (!status) status = thread_pool_new(&s.pool, o.n_threads, err);
     if (!status) status = frame_scratch_new(&s.scratch, err);
-    if (!status) status = mailbox_new(&s.in, err);
-    if (!status) status = mailbox_new(&s.out, err);
+    if (!status) status = letter_pool_new(&s.letters, err);
+    if (!status) status = mailbox_new(&s.in, MAILBOX_WAITED_FOR, err);
+    if (!status) status = mailbox_new(&s.out, MAILBOX_POLLED, err);
     if (!status) status = open_sockets(&s, err);
     worker_env env = {.alloc = allocator_heap(),
                       .kernels = o.kernels,
@@ -481,7 +445,7 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
     if (s.source) env.source = native_source_view(s.source);
     if (s.source && s.in && !o.no_cache) open_cache(&s);
     if (s.cache) env.store = native_cache_view(s.cache);
-    if (!status) status = native_compute_start(&s.compute, &env, s.in, s.out, err);
+    if (!status) status = native_compute_start(&s.compute, &env, s.letters, s.in, s.out, err);
     if (!status) {
         say(&s, 2, "data at %s, coordinator at %s", s.data_endpoint, o.coordinator);
         status = loop(&s, err);

@@ -83,25 +83,23 @@ void worker_free(worker *w)
 
 yl_status worker_send(worker *w, outbox *out, worker_peer to, const frame *f, yl_error *err)
 {
-    frame_bytes bytes = {0};
-    yl_status status = frame_encode(&bytes, f, err);
-    if (status) {
-        frame_bytes_clear(&bytes);
-        return status;
-    }
-    if (f->kind == FRAME_RESULT || f->kind == FRAME_SEQ) w->stats.bytes_out += bytes.n;
-    return outbox_push(out, to, &bytes, err);
+    frame_bytes *bytes;
+    yl_status status = outbox_room(out, &bytes, err);
+    if (!status) status = frame_encode(bytes, f, err);
+    if (status) return status;
+    if (f->kind == FRAME_RESULT || f->kind == FRAME_SEQ) w->stats.bytes_out += bytes->n;
+    outbox_push(out, to);
+    return YL_OK;
 }
 
 yl_status worker_send_error(worker *w, outbox *out, frame_kind about, uint64_t id, const yl_error *cause, yl_error *err)
 {
-    frame_bytes bytes = {0};
-    yl_status status = frame_encode_error(&bytes, w->epoch, about, id, cause, err);
-    if (status) {
-        frame_bytes_clear(&bytes);
-        return status;
-    }
-    return outbox_push(out, WORKER_TO_COORDINATOR, &bytes, err);
+    frame_bytes *bytes;
+    yl_status status = outbox_room(out, &bytes, err);
+    if (!status) status = frame_encode_error(bytes, w->epoch, about, id, cause, err);
+    if (status) return status;
+    outbox_push(out, WORKER_TO_COORDINATOR);
+    return YL_OK;
 }
 
 /* The id that an ERROR about this frame repeats. */
@@ -116,9 +114,14 @@ static uint64_t frame_id(const frame *f)
     }
 }
 
+static bool is_data(unsigned kind)
+{
+    return kind == FRAME_FORWARD || kind == FRAME_SEQ;
+}
+
 static bool belongs_to_an_epoch(frame_kind kind)
 {
-    return kind == FRAME_FORWARD || kind == FRAME_SEQ || kind == FRAME_LOGITS || kind == FRAME_TENSOR;
+    return is_data(kind) || kind == FRAME_LOGITS || kind == FRAME_TENSOR;
 }
 
 /* Is this a kind that a worker takes, of an epoch that it may act on? *drop: of an older epoch, say nothing. */
@@ -147,22 +150,30 @@ static yl_status check_kind_and_epoch(const worker *w, const frame *f, bool *dro
     return YL_OK;
 }
 
-yl_status worker_receive(worker *w, worker_message message, outbox *out, yl_error *err)
+/* The id of a frame that is refused. */
+static uint64_t refused_id(const worker *w, const worker_message *m)
 {
     frame f;
+    return frame_decode(&f, w->scratch, m->data, m->n_bytes, NULL) ? 0 : frame_id(&f);
+}
+
+yl_status worker_receive(worker *w, worker_message message, outbox *out, yl_error *err)
+{
+    frame f = {0};
     yl_error cause = {0};
     bool drop = false;
-    yl_status status = frame_decode(&f, w->scratch, message.data, message.n_bytes, &cause);
-    uint64_t id = status ? 0 : frame_id(&f);
+    yl_status status = YL_OK;
+    f.kind = frame_peek(message.data, message.n_bytes, &f.epoch);
+    if (!is_data(f.kind)) status = frame_decode(&f, w->scratch, message.data, message.n_bytes, &cause);
     if (!status) status = check_kind_and_epoch(w, &f, &drop, &cause);
     if (!status && !drop) {
-        bool is_data = f.kind == FRAME_FORWARD || f.kind == FRAME_SEQ;
-        if (queue_push(is_data ? &w->data : &w->control, message)) {
-            if (is_data) w->stats.bytes_in += message.n_bytes;
+        if (queue_push(is_data(f.kind) ? &w->data : &w->control, message)) {
+            if (is_data(f.kind)) w->stats.bytes_in += message.n_bytes;
             return YL_OK;
         }
         status = yl_fail(&cause, YL_ELIMIT, "%d frames are waiting already", WORKER_MAX_QUEUED);
     }
+    uint64_t id = status ? refused_id(w, &message) : 0;
     worker_message_done(&message);
     /* An ERROR is never answered: two peers would talk for ever. */
     if (!status || f.kind == FRAME_ERROR) return YL_OK;
@@ -232,16 +243,16 @@ static yl_status step_data(worker *w, worker_message *m, outbox *out, yl_error *
 {
     frame f;
     yl_error cause = {0};
-    yl_status status = frame_decode(&f, w->scratch, m->data, m->n_bytes, &cause);
-    if (status || f.epoch != w->epoch) { /* an ASSIGN came since it was queued */
+    yl_status status = frame_decode(&f, w->batch_scratch, m->data, m->n_bytes, &cause);
+    if (f.epoch != w->epoch) { /* an ASSIGN came since it was queued */
         worker_message_done(m);
         return YL_OK;
     }
-    uint64_t id = frame_id(&f);
+    uint64_t id = status ? 0 : frame_id(&f);
     frame_kind kind = f.kind;
-    if (kind == FRAME_FORWARD) {
-        status = worker_batch_begin(w, m, &cause); /* takes m when it succeeds */
-    } else {
+    if (!status && kind == FRAME_FORWARD) {
+        status = worker_batch_begin(w, &f.forward, m, &cause);
+    } else if (!status) {
         status = worker_seq(w, &f, &cause);
         if (!status) status = worker_send(w, out, WORKER_TO_NEXT, &f, &cause);
     }

@@ -70,7 +70,8 @@ typedef struct worker_message {
 /* Who gets an outgoing frame. */
 typedef enum worker_peer { WORKER_TO_COORDINATOR, WORKER_TO_NEXT } worker_peer;
 
-/* Frames to be sent, in order. The shell takes them with outbox_pop; {0} is an empty one. */
+/* Frames to be sent, in order. The shell takes them with outbox_pop; {0} is an empty one. Places keep the memory of frames that
+ * left, for those that come. */
 typedef struct outbox_entry {
     worker_peer to;
     frame_bytes bytes;
@@ -79,11 +80,14 @@ typedef struct outbox {
     outbox_entry *entries; /* ring */
     size_t first, n, capacity;
 } outbox;
-/* Moves the oldest frame out; the caller frees its bytes with frame_bytes_clear. False: empty. */
+/* Moves the oldest frame out; its bytes are the caller's, for frame_bytes_clear. In exchange the outbox takes out->bytes, which
+ * must be {0} or memory that is not needed any more: a shell that gives back what it got makes it allocate nothing. False: empty,
+ * *out is left alone. */
 bool outbox_pop(outbox *o, outbox_entry *out);
 void outbox_clear(outbox *o);
 
-/* Checks a frame and queues it; a bad one is answered by ERROR in the outbox and changes nothing. Always takes the message.
+/* Checks a frame and queues it; a bad one is answered by ERROR in the outbox and changes nothing. Of FORWARD and SEQ only kind and
+ * epoch are looked at here, and the rest when their turn comes, so that nothing is decoded twice. Always takes the message.
  * The queue is bounded (WORKER_MAX_QUEUED frames): beyond it a frame is refused. YL_ENOMEM: not even the ERROR could be written. */
 enum { WORKER_MAX_QUEUED = 1024 };
 yl_status worker_receive(worker *w, worker_message message, outbox *out, yl_error *err);

@@ -98,19 +98,16 @@ static void take_payload(worker *w, const frame_forward *f)
     }
 }
 
-yl_status worker_batch_begin(worker *w, worker_message *m, yl_error *err)
+yl_status worker_batch_begin(worker *w, const frame_forward *f, worker_message *m, yl_error *err)
 {
-    frame f;
-    yl_status status = frame_decode(&f, w->batch_scratch, m->data, m->n_bytes, err);
-    if (!status) status = check_forward(w, &f.forward, err);
-    if (!status) status = take_positions(w, &f.forward, err);
+    yl_status status = check_forward(w, f, err);
+    if (!status) status = take_positions(w, f, err);
     if (status) return status;
-    take_payload(w, &f.forward);
-    w->batch =
-        (batch){.is_active = true, .message = *m, .forward = f.forward, .next_layer = slice_range_of(w->a.slice)->layer_begin};
+    take_payload(w, f);
+    w->batch = (batch){.is_active = true, .message = *m, .forward = *f, .next_layer = slice_range_of(w->a.slice)->layer_begin};
     *m = (worker_message){0};
     w->stats.n_frames++;
-    w->stats.n_rows += f.forward.n_rows;
+    w->stats.n_rows += f->n_rows;
     return YL_OK;
 }
 
@@ -135,18 +132,16 @@ static yl_status pass_on(worker *w, outbox *out, yl_error *err)
     }
     f.forward.is_tokens = false;
     f.forward.payload = (frame_bin){.n_bytes = (size_t)in->n_rows * n_embd * sizeof(float)};
-    frame_bytes bytes = {0};
+    frame_bytes *bytes;
     uint8_t *payload;
-    yl_status status = frame_encode_forward(&bytes, &f, &payload, err);
-    if (status) {
-        frame_bytes_clear(&bytes);
-        return status;
-    }
+    yl_status status = outbox_room(out, &bytes, err);
+    if (!status) status = frame_encode_forward(bytes, &f, &payload, err);
+    if (status) return status;
     memcpy(payload, a->x, f.forward.payload.n_bytes);
-    w->stats.bytes_out += bytes.n;
-    status = outbox_push(out, WORKER_TO_NEXT, &bytes, err);
+    w->stats.bytes_out += bytes->n;
+    outbox_push(out, WORKER_TO_NEXT);
     worker_batch_end(w);
-    return status;
+    return YL_OK;
 }
 
 yl_status worker_batch_step(worker *w, outbox *out, yl_error *err)

@@ -80,8 +80,8 @@ typedef struct assignment {
 
 struct worker {
     worker_env env;
-    frame_scratch *scratch;       /* decoding what is checked or handled at once */
-    frame_scratch *batch_scratch; /* the batch's arrays */
+    frame_scratch *scratch;       /* decoding control frames */
+    frame_scratch *batch_scratch; /* a data frame's arrays, while it is at work */
     message_queue control, data;
     worker_state state;
     uint64_t epoch;
@@ -93,8 +93,9 @@ struct worker {
     uint64_t n_steps;
 };
 
-/* outbox.c: takes the bytes (also when it fails). */
-yl_status outbox_push(outbox *o, worker_peer to, frame_bytes *bytes, yl_error *err);
+/* outbox.c: where the next frame is to be encoded (YL_ENOMEM: nowhere), and that it was. */
+yl_status outbox_room(outbox *o, frame_bytes **out, yl_error *err);
+void outbox_push(outbox *o, worker_peer to);
 
 /* worker.c */
 yl_status worker_send(worker *w, outbox *out, worker_peer to, const frame *f, yl_error *err);
@@ -110,7 +111,8 @@ yl_status worker_load_step(worker *w, outbox *out, bool *did, yl_error *err);
 void worker_unassign(worker *w);
 
 /* worker_batch.c */
-yl_status worker_batch_begin(worker *w, worker_message *m, yl_error *err);
+/* f: decoded from m into batch_scratch; m is taken when it succeeds. */
+yl_status worker_batch_begin(worker *w, const frame_forward *f, worker_message *m, yl_error *err);
 yl_status worker_batch_step(worker *w, outbox *out, yl_error *err);
 void worker_batch_end(worker *w);
 yl_status worker_seq(worker *w, const frame *f, yl_error *err);

@@ -12,7 +12,9 @@ const kernels kernels_avx2 = {
     .rope = avx2_rope,
     .swiglu = avx2_swiglu,
     .add = avx2_add,
-    .attention = avx2_attention,
+    .attention_scores = avx2_attention_scores,
+    .attention_softmax = avx2_attention_softmax,
+    .attention_values = avx2_attention_values,
     .kv_store = avx2_kv_store,
     .max_sum_exp = avx2_max_sum_exp,
 };

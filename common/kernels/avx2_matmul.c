@@ -1,59 +1,30 @@
-/* avx2_matmul.c: a matrix in tiles times panels of activations: which tile meets which panel when.
- *
- * Some tiles at a time, as many as stay in the second-level cache, meet all panels one after the other; so weights come from memory
- * once, and a panel once for those tiles. */
-#include <assert.h>
+/* avx2_matmul.c: which functions multiply tiles for AVX2. */
+#include "avx2_matmul.h"
 
 #include "avx2.h"
-#include "avx2_matmul.h"
-#include "scalar.h"
 
-static const panel_kernels *const kernels_of[QUANT_TYPE_END] = {
-    [QUANT_F32] = &avx2_f32,   [QUANT_F16] = &avx2_f16,       [QUANT_BF16] = &avx2_bf16,     [QUANT_Q4_0] = &avx2_q4_0,
-    [QUANT_Q4_1] = &avx2_q4_1, [QUANT_Q5_0] = &avx2_q5_0,     [QUANT_Q5_1] = &avx2_q5_1,     [QUANT_Q8_0] = &avx2_q8_0,
-    [QUANT_Q2_K] = &avx2_q2_K, [QUANT_Q3_K] = &avx2_q3_K,     [QUANT_Q4_K] = &avx2_q4_K,     [QUANT_Q5_K] = &avx2_q5_K,
-    [QUANT_Q6_K] = &avx2_q6_K, [QUANT_IQ4_NL] = &avx2_iq4_nl, [QUANT_IQ4_XS] = &avx2_iq4_xs,
+static const tile_kernels kernels_2 = {
+    .times = {[QUANT_F32] = avx2_f32,
+              [QUANT_F16] = avx2_f16,
+              [QUANT_BF16] = avx2_bf16,
+              [QUANT_Q4_0] = avx2_q4_0,
+              [QUANT_Q4_1] = avx2_q4_1,
+              [QUANT_Q5_0] = avx2_q5_0,
+              [QUANT_Q5_1] = avx2_q5_1,
+              [QUANT_Q8_0] = avx2_q8_0,
+              [QUANT_Q2_K] = avx2_q2_K,
+              [QUANT_Q3_K] = avx2_q3_K,
+              [QUANT_Q4_K] = avx2_q4_K,
+              [QUANT_Q5_K] = avx2_q5_K,
+              [QUANT_Q6_K] = avx2_q6_K,
+              [QUANT_IQ4_NL] = avx2_iq4_nl,
+              [QUANT_IQ4_XS] = avx2_iq4_xs},
+    .group_bytes = 128 * 1024, /* half of a second-level cache of 256 KiB, the smallest that goes with AVX2 */
+    .plain_rows = PANEL_ROWS,
+    .widen = avx2_widen,
 };
-
-/* Bytes of tiles that are worked on together: half of a second-level cache of 256 KiB, the smallest that goes with AVX2. */
-enum { GROUP_BYTES = 128 * 1024 };
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 void avx2_matmul(float *y, size_t y_stride, const matrix *w, const activations *x, size_t row_begin, size_t row_end)
 {
-    if (w->layout == MATRIX_ROWS) {
-        scalar_matmul(y, y_stride, w, x, row_begin, row_end);
-        return;
-    }
-    if (row_begin == row_end) return;
-    assert(w->n_cols == x->n_cols && row_end <= w->n_rows && x->block == quant_traits_of(w->type)->act_block && x->panels);
-    const panel_kernels *of_type = kernels_of[w->type];
-    const size_t one_tile = tile_bytes(w->type, w->n_cols), row_bytes = panel_row_bytes(x->n_cols, x->block);
-    const size_t group = one_tile < GROUP_BYTES ? GROUP_BYTES / one_tile : 1;
-    const size_t tile_end = (row_end - 1) / TILE_ROWS + 1;
-    for (size_t first = row_begin / TILE_ROWS; first < tile_end; first += group) {
-        for (size_t i = 0; i < x->n_rows; i += PANEL_ROWS) {
-            size_t n = min_size(PANEL_ROWS, x->n_rows - i), width = panel_width(n);
-            tile_times_panel *times = width == 1 ? of_type->width_1 : width == 4 ? of_type->width_4 : of_type->width_8;
-            for (size_t t = first; t < min_size(first + group, tile_end); t++) {
-                size_t begin = row_begin > t * TILE_ROWS ? row_begin - t * TILE_ROWS : 0;
-                size_t end = min_size(row_end - t * TILE_ROWS, TILE_ROWS);
-                times(&(tile_job){.tile = w->data + t * one_tile,
-                                  .panel = x->panels + i * row_bytes,
-                                  .n_units = one_tile / tile_unit_bytes(w->type),
-                                  .n_cols = w->n_cols,
-                                  .y = y + i * y_stride + t * TILE_ROWS,
-                                  .y_stride = y_stride,
-                                  .n_rows = n,
-                                  .row_begin = begin,
-                                  .row_end = end,
-                                  .half_begin = (int)(begin / HALF_ROWS),
-                                  .half_end = (int)((end - 1) / HALF_ROWS + 1)});
-            }
-        }
-    }
+    tile_matmul(&kernels_2, y, y_stride, w, x, row_begin, row_end);
 }

@@ -19,32 +19,13 @@
 
 #include <immintrin.h>
 
-#include "panel.h"
-#include "tile.h"
+#include "tile_matmul.h"
 
-typedef struct tile_job {
-    const uint8_t *tile;
-    const uint8_t *panel;
-    size_t n_units; /* of the tile */
-    size_t n_cols;
-    float *y; /* of the tile's first row and the panel's first; only these are stored: */
-    size_t y_stride;
-    size_t n_rows;             /* rows of the panel that are not filling */
-    size_t row_begin, row_end; /* rows of the tile that are wanted */
-    int half_begin, half_end;  /* halves of the tile that have any of them */
-} tile_job;
-
-/* A panel is as wide as its kernel expects. Of a wider one, rows [0, 4) and [4, 8) are done one after the other. */
-typedef void tile_times_panel(const tile_job *job);
-typedef struct panel_kernels {
-    tile_times_panel *width_1, *width_4, *width_8;
-} panel_kernels;
-
-extern const panel_kernels avx2_f32, avx2_f16, avx2_bf16;                         /* avx2_matmul_plain.c */
-extern const panel_kernels avx2_q4_0, avx2_q4_1, avx2_q5_0, avx2_q5_1, avx2_q8_0; /* avx2_matmul_32.c */
-extern const panel_kernels avx2_iq4_nl;                                           /* avx2_matmul_32.c */
-extern const panel_kernels avx2_q2_K, avx2_q3_K, avx2_q4_K, avx2_q5_K, avx2_q6_K; /* avx2_matmul_256.c */
-extern const panel_kernels avx2_iq4_xs;                                           /* avx2_matmul_256.c */
+/* avx2_matmul_plain.c, avx2_matmul_32.c, avx2_matmul_256.c */
+tile_times_panel avx2_f32, avx2_f16, avx2_bf16;
+tile_times_panel avx2_q4_0, avx2_q4_1, avx2_q5_0, avx2_q5_1, avx2_q8_0, avx2_iq4_nl;
+tile_times_panel avx2_q2_K, avx2_q3_K, avx2_q4_K, avx2_q5_K, avx2_q6_K, avx2_iq4_xs;
+void avx2_widen(float *out, quant_type type, const uint8_t *tile, size_t n_cols);
 
 /* Kernels are one always_inline body, compiled once a format and width. Loops whose length is a parameter run to the largest and
  * skip: clang unrolls before it inlines, and what is left of a shorter one would stay a loop. */
@@ -144,20 +125,43 @@ AVX2_BODY void add_products(__m256i *isum, int n, const __m256i q[8], int groups
     }
 }
 
-/* Stores the results of the panel's rows [first, first + n). acc[h * n + i]: half h, row first + i. */
-AVX2_BODY void store_results(const tile_job *job, const __m256 *acc, int first, int n)
+/* All bits of the lanes of half h whose rows are wanted. */
+AVX2_BODY __m256i wanted_lanes(const tile_job *job, int h)
 {
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i row = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(h * HALF_ROWS));
+    return _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)job->row_begin), row),
+                               _mm256_cmpgt_epi32(_mm256_set1_epi32((int)job->row_end), row));
+}
+
+/* The sums of the panel's rows [first, first + n). acc[h * n + i]: half h, row first + i. */
+AVX2_BODY void begin_sums(const tile_job *job, __m256 *acc, int first, int n)
+{
 #pragma GCC unroll 2
     for (int h = 0; h < N_HALVES; h++) {
-        __m256i row = _mm256_add_epi32(lane, _mm256_set1_epi32(h * HALF_ROWS));
-        __m256i wanted = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)job->row_begin), row),
-                                             _mm256_cmpgt_epi32(_mm256_set1_epi32((int)job->row_end), row));
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) {
-            size_t x_row = (size_t)first + (size_t)i;
+            const size_t x_row = (size_t)first + (size_t)i;
+            const float *y = job->y + x_row * job->y_stride + h * HALF_ROWS;
+            bool is_there = job->continues && x_row < job->n_rows;
+            acc[h * n + i] = is_there ? _mm256_maskload_ps(y, wanted_lanes(job, h)) : _mm256_setzero_ps();
+        }
+    }
+}
+
+AVX2_BODY void store_sums(const tile_job *job, const __m256 *acc, int first, int n)
+{
+    const bool all = job->row_end - job->row_begin == TILE_ROWS; /* a store without a mask is many times as fast */
+#pragma GCC unroll 2
+    for (int h = 0; h < N_HALVES; h++) {
+#pragma GCC unroll 4
+        for (int i = 0; i < n; i++) {
+            const size_t x_row = (size_t)first + (size_t)i;
+            float *y = job->y + x_row * job->y_stride + h * HALF_ROWS;
             if (x_row >= job->n_rows) continue;
-            _mm256_maskstore_ps(job->y + x_row * job->y_stride + h * HALF_ROWS, wanted, acc[h * n + i]);
+            if (all)
+                _mm256_storeu_ps(y, acc[h * n + i]);
+            else
+                _mm256_maskstore_ps(y, wanted_lanes(job, h), acc[h * n + i]);
         }
     }
 }

@@ -152,16 +152,14 @@ AVX2_BODY void scales_iq4_xs(__m256i sc[4], __m256i min[4], const uint8_t *unit,
     (void)min;
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
-        __m256i packed = _mm256_setzero_si256();
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++) {
-            const int s = 4 * i + k;
-            __m256i four = _mm256_and_si256(_mm256_srli_epi32(low, 4 * s), _mm256_set1_epi32(15));
-            __m256i two = _mm256_and_si256(_mm256_srli_epi32(high, 2 * s), _mm256_set1_epi32(3));
-            __m256i six = _mm256_or_si256(four, _mm256_slli_epi32(two, 4));
-            packed = _mm256_or_si256(packed, _mm256_slli_epi32(six, 8 * k));
-        }
-        sc[i] = _mm256_sub_epi8(packed, _mm256_set1_epi8(32));
+        /* The four nibbles, and the four pairs of bits, move apart by halves: first two of them, then one a byte. */
+        __m256i four = i ? _mm256_srli_epi32(low, 16) : _mm256_and_si256(low, _mm256_set1_epi32(0xffff));
+        __m256i two = i ? _mm256_srli_epi32(high, 8) : _mm256_and_si256(high, _mm256_set1_epi32(0xff));
+        four = _mm256_and_si256(_mm256_or_si256(four, _mm256_slli_epi32(four, 8)), _mm256_set1_epi32(0x00ff00ff));
+        four = _mm256_and_si256(_mm256_or_si256(four, _mm256_slli_epi32(four, 4)), _mm256_set1_epi32(0x0f0f0f0f));
+        two = _mm256_and_si256(_mm256_or_si256(two, _mm256_slli_epi32(two, 12)), _mm256_set1_epi32(0x000f000f));
+        two = _mm256_and_si256(_mm256_or_si256(two, _mm256_slli_epi32(two, 6)), _mm256_set1_epi32(0x03030303));
+        sc[i] = _mm256_sub_epi8(_mm256_or_si256(four, _mm256_slli_epi32(two, 4)), _mm256_set1_epi8(32));
     }
 }
 
@@ -253,8 +251,10 @@ AVX2_BODY void add_sub_block(__m256i *isum, int n, const uint8_t *unit, sub_bloc
     }
 }
 
-/* acc[h * n + i] += what half `half` + h of the unit is worth with row i of the panel, for n_h halves and n rows. */
-AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int half, const uint8_t *x, int width, format_256 f)
+/* acc[h * n + i] += what half `half` + h of the unit is worth with row i of the panel, for n_h halves and n rows. asks: for
+ * the lines PREFETCH_BYTES ahead of the unit's. */
+AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int half, const uint8_t *x, int width, bool asks,
+                        format_256 f)
 {
     const int n_lines = (int)f.unit_bytes / LINE_BYTES;
     __m256i sc[N_HALVES][4], min[N_HALVES][4], isum[4];
@@ -266,8 +266,7 @@ AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int ha
 #pragma GCC unroll 16
     for (int k = 0; k < f.n_sub; k++) {
         const sub_block at = f.nth(k);
-        if (width == 1)
-            prefetch_lines(unit + k * n_lines / f.n_sub * LINE_BYTES, (k + 1) * n_lines / f.n_sub - k * n_lines / f.n_sub);
+        if (asks) prefetch_lines(unit + k * n_lines / f.n_sub * LINE_BYTES, (k + 1) * n_lines / f.n_sub - k * n_lines / f.n_sub);
 #pragma GCC unroll 2
         for (int h = 0; h < n_h; h++) {
             const uint8_t *x_at = x + (PANEL_256_Q + at.s * (256 / f.n_sub)) * width;
@@ -282,147 +281,62 @@ AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int ha
 AVX2_BODY void rows_times_256(const tile_job *job, int width, int first, int n, format_256 f)
 {
     const uint8_t *unit = job->tile, *block = job->panel + first * 4;
+    const int half_begin = (int)job->row_begin / HALF_ROWS, half_end = ((int)job->row_end - 1) / HALF_ROWS + 1;
+    const bool asks = job->from_memory && first == 0;
     __m256 acc[N_HALVES * 4];
-#pragma GCC unroll 8
-    for (int i = 0; i < N_HALVES * n; i++) acc[i] = _mm256_setzero_ps();
+    begin_sums(job, acc, first, n);
     for (size_t u = 0; u < job->n_units; u++, unit += f.unit_bytes, block += width * PANEL_256_BYTES) {
         if (width == 1)
-            add_unit(acc, N_HALVES, n, unit, 0, block, width, f);
+            add_unit(acc, N_HALVES, n, unit, 0, block, width, true, f);
         else
-            for (int h = job->half_begin; h < job->half_end; h++) add_unit(acc + h * n, 1, n, unit, h, block, width, f);
+            for (int h = half_begin; h < half_end; h++)
+                add_unit(acc + h * n, 1, n, unit, h, block, width, asks && h == half_begin, f);
     }
-    store_results(job, acc, first, n);
+    store_sums(job, acc, first, n);
 }
 
-AVX2_BODY void times_256(const tile_job *job, int width, format_256 f)
+AVX2_BODY void times_panel(const tile_job *job, int width, format_256 f)
 {
     const int n = rows_at_a_time(width);
     for (int first = 0; (size_t)first < job->n_rows; first += n) rows_times_256(job, width, first, n, f);
 }
 
-AVX2_BODY void times_q2_K(const tile_job *job, int width)
+AVX2_BODY void times_256(const tile_job *job, format_256 f)
 {
-    times_256(job, width, (format_256){sizeof(tile_q2_K), scales_q2_K, weights_q2_K, nth_of_16, 16, GROUPS_5_BITS, 0, true});
+    if (job->width == 1)
+        times_panel(job, 1, f);
+    else if (job->width == 4)
+        times_panel(job, 4, f);
+    else
+        times_panel(job, 8, f);
 }
 
-AVX2_BODY void times_q3_K(const tile_job *job, int width)
+void avx2_q2_K(const tile_job *job)
 {
-    times_256(job, width, (format_256){sizeof(tile_q3_K), scales_q3_K, weights_q3_K, nth_q3_K, 16, GROUPS_5_BITS, 2, false});
+    times_256(job, (format_256){sizeof(tile_q2_K), scales_q2_K, weights_q2_K, nth_of_16, 16, GROUPS_5_BITS, 0, true});
 }
 
-AVX2_BODY void times_q4_K(const tile_job *job, int width)
+void avx2_q3_K(const tile_job *job)
 {
-    times_256(job, width, (format_256){sizeof(tile_q4_K), scales_q4_K, weights_q4_K, nth_of_32, 8, GROUPS_4_BITS, 0, true});
+    times_256(job, (format_256){sizeof(tile_q3_K), scales_q3_K, weights_q3_K, nth_q3_K, 16, GROUPS_5_BITS, 2, false});
 }
 
-AVX2_BODY void times_q5_K(const tile_job *job, int width)
+void avx2_q4_K(const tile_job *job)
 {
-    times_256(job, width, (format_256){sizeof(tile_q5_K), scales_q5_K, weights_q5_K, nth_of_32, 8, GROUPS_5_BITS, 0, true});
+    times_256(job, (format_256){sizeof(tile_q4_K), scales_q4_K, weights_q4_K, nth_of_32, 8, GROUPS_4_BITS, 0, true});
 }
 
-AVX2_BODY void times_q6_K(const tile_job *job, int width)
+void avx2_q5_K(const tile_job *job)
 {
-    times_256(job, width, (format_256){sizeof(tile_q6_K), scales_q6_K, weights_q6_K, nth_of_16, 16, GROUPS_6_BITS, 5, false});
+    times_256(job, (format_256){sizeof(tile_q5_K), scales_q5_K, weights_q5_K, nth_of_32, 8, GROUPS_5_BITS, 0, true});
 }
 
-AVX2_BODY void times_iq4_xs(const tile_job *job, int width)
+void avx2_q6_K(const tile_job *job)
 {
-    times_256(job, width, (format_256){sizeof(tile_iq4_xs), scales_iq4_xs, weights_iq4_xs, nth_of_32, 8, GROUPS_SIGNED, 0, false});
+    times_256(job, (format_256){sizeof(tile_q6_K), scales_q6_K, weights_q6_K, nth_of_16, 16, GROUPS_6_BITS, 5, false});
 }
 
-static void q2_K_times_1(const tile_job *job)
+void avx2_iq4_xs(const tile_job *job)
 {
-    times_q2_K(job, 1);
+    times_256(job, (format_256){sizeof(tile_iq4_xs), scales_iq4_xs, weights_iq4_xs, nth_of_32, 8, GROUPS_SIGNED, 0, false});
 }
-
-static void q2_K_times_4(const tile_job *job)
-{
-    times_q2_K(job, 4);
-}
-
-static void q2_K_times_8(const tile_job *job)
-{
-    times_q2_K(job, 8);
-}
-
-static void q3_K_times_1(const tile_job *job)
-{
-    times_q3_K(job, 1);
-}
-
-static void q3_K_times_4(const tile_job *job)
-{
-    times_q3_K(job, 4);
-}
-
-static void q3_K_times_8(const tile_job *job)
-{
-    times_q3_K(job, 8);
-}
-
-static void q4_K_times_1(const tile_job *job)
-{
-    times_q4_K(job, 1);
-}
-
-static void q4_K_times_4(const tile_job *job)
-{
-    times_q4_K(job, 4);
-}
-
-static void q4_K_times_8(const tile_job *job)
-{
-    times_q4_K(job, 8);
-}
-
-static void q5_K_times_1(const tile_job *job)
-{
-    times_q5_K(job, 1);
-}
-
-static void q5_K_times_4(const tile_job *job)
-{
-    times_q5_K(job, 4);
-}
-
-static void q5_K_times_8(const tile_job *job)
-{
-    times_q5_K(job, 8);
-}
-
-static void q6_K_times_1(const tile_job *job)
-{
-    times_q6_K(job, 1);
-}
-
-static void q6_K_times_4(const tile_job *job)
-{
-    times_q6_K(job, 4);
-}
-
-static void q6_K_times_8(const tile_job *job)
-{
-    times_q6_K(job, 8);
-}
-
-static void iq4_xs_times_1(const tile_job *job)
-{
-    times_iq4_xs(job, 1);
-}
-
-static void iq4_xs_times_4(const tile_job *job)
-{
-    times_iq4_xs(job, 4);
-}
-
-static void iq4_xs_times_8(const tile_job *job)
-{
-    times_iq4_xs(job, 8);
-}
-
-const panel_kernels avx2_q2_K = {q2_K_times_1, q2_K_times_4, q2_K_times_8};
-const panel_kernels avx2_q3_K = {q3_K_times_1, q3_K_times_4, q3_K_times_8};
-const panel_kernels avx2_q4_K = {q4_K_times_1, q4_K_times_4, q4_K_times_8};
-const panel_kernels avx2_q5_K = {q5_K_times_1, q5_K_times_4, q5_K_times_8};
-const panel_kernels avx2_q6_K = {q6_K_times_1, q6_K_times_4, q6_K_times_8};
-const panel_kernels avx2_iq4_xs = {iq4_xs_times_1, iq4_xs_times_4, iq4_xs_times_8};

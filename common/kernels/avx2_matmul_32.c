@@ -102,149 +102,61 @@ AVX2_BODY void rows_times_32(const tile_job *job, int width, int first, int n, f
     const uint8_t *unit = job->tile, *block = job->panel + first * 4;
     const int half_lines = (int)f.unit_bytes / LINE_BYTES / 2;
     __m256 acc[N_HALVES * 4];
-#pragma GCC unroll 8
-    for (int i = 0; i < N_HALVES * n; i++) acc[i] = _mm256_setzero_ps();
+    begin_sums(job, acc, first, n);
     for (size_t u = 0; u < job->n_units; u++, unit += f.unit_bytes) {
 #pragma GCC unroll 2
         for (int b = 0; b < 2; b++, block += width * PANEL_32_BYTES) {
-            if (width == 1)
+            if (width == 1 || (job->from_memory && first == 0))
                 prefetch_lines(unit + b * half_lines * LINE_BYTES, b ? (int)f.unit_bytes / LINE_BYTES - half_lines : half_lines);
 #pragma GCC unroll 2
             for (int h = 0; h < N_HALVES; h++) add_block(acc + h * n, n, unit, b, h, block, width, f);
         }
     }
-    store_results(job, acc, first, n);
+    store_sums(job, acc, first, n);
 }
 
-AVX2_BODY void times_32(const tile_job *job, int width, format_32 f)
+AVX2_BODY void times_panel(const tile_job *job, int width, format_32 f)
 {
     const int n = rows_at_a_time(width);
     for (int first = 0; (size_t)first < job->n_rows; first += n) rows_times_32(job, width, first, n, f);
 }
 
-AVX2_BODY void times_q8_0(const tile_job *job, int width)
+AVX2_BODY void times_32(const tile_job *job, format_32 f)
 {
-    times_32(job, width, (format_32){sizeof(tile_q8_0), weights_q8_0, GROUPS_SIGNED, 0, 0});
+    if (job->width == 1)
+        times_panel(job, 1, f);
+    else if (job->width == 4)
+        times_panel(job, 4, f);
+    else
+        times_panel(job, 8, f);
 }
 
-AVX2_BODY void times_q4_0(const tile_job *job, int width)
+void avx2_q8_0(const tile_job *job)
 {
-    times_32(job, width, (format_32){sizeof(tile_q4_0), weights_q4_0, GROUPS_4_BITS, 3, 0});
+    times_32(job, (format_32){sizeof(tile_q8_0), weights_q8_0, GROUPS_SIGNED, 0, 0});
 }
 
-AVX2_BODY void times_q5_0(const tile_job *job, int width)
+void avx2_q4_0(const tile_job *job)
 {
-    times_32(job, width, (format_32){sizeof(tile_q5_0), weights_q5_0, GROUPS_5_BITS, 4, 0});
+    times_32(job, (format_32){sizeof(tile_q4_0), weights_q4_0, GROUPS_4_BITS, 3, 0});
 }
 
-AVX2_BODY void times_iq4_nl(const tile_job *job, int width)
+void avx2_q5_0(const tile_job *job)
 {
-    times_32(job, width, (format_32){sizeof(tile_q4_0), weights_iq4_nl, GROUPS_SIGNED, 0, 0});
+    times_32(job, (format_32){sizeof(tile_q5_0), weights_q5_0, GROUPS_5_BITS, 4, 0});
 }
 
-AVX2_BODY void times_q4_1(const tile_job *job, int width)
+void avx2_iq4_nl(const tile_job *job)
 {
-    times_32(job, width, (format_32){sizeof(tile_q4_1), weights_q4_1, GROUPS_4_BITS, 0, offsetof(tile_q4_1, m)});
+    times_32(job, (format_32){sizeof(tile_q4_0), weights_iq4_nl, GROUPS_SIGNED, 0, 0});
 }
 
-AVX2_BODY void times_q5_1(const tile_job *job, int width)
+void avx2_q4_1(const tile_job *job)
 {
-    times_32(job, width, (format_32){sizeof(tile_q5_1), weights_q5_1, GROUPS_5_BITS, 0, offsetof(tile_q5_1, m)});
+    times_32(job, (format_32){sizeof(tile_q4_1), weights_q4_1, GROUPS_4_BITS, 0, offsetof(tile_q4_1, m)});
 }
 
-static void q8_0_times_1(const tile_job *job)
+void avx2_q5_1(const tile_job *job)
 {
-    times_q8_0(job, 1);
+    times_32(job, (format_32){sizeof(tile_q5_1), weights_q5_1, GROUPS_5_BITS, 0, offsetof(tile_q5_1, m)});
 }
-
-static void q8_0_times_4(const tile_job *job)
-{
-    times_q8_0(job, 4);
-}
-
-static void q8_0_times_8(const tile_job *job)
-{
-    times_q8_0(job, 8);
-}
-
-static void q4_0_times_1(const tile_job *job)
-{
-    times_q4_0(job, 1);
-}
-
-static void q4_0_times_4(const tile_job *job)
-{
-    times_q4_0(job, 4);
-}
-
-static void q4_0_times_8(const tile_job *job)
-{
-    times_q4_0(job, 8);
-}
-
-static void q5_0_times_1(const tile_job *job)
-{
-    times_q5_0(job, 1);
-}
-
-static void q5_0_times_4(const tile_job *job)
-{
-    times_q5_0(job, 4);
-}
-
-static void q5_0_times_8(const tile_job *job)
-{
-    times_q5_0(job, 8);
-}
-
-static void iq4_nl_times_1(const tile_job *job)
-{
-    times_iq4_nl(job, 1);
-}
-
-static void iq4_nl_times_4(const tile_job *job)
-{
-    times_iq4_nl(job, 4);
-}
-
-static void iq4_nl_times_8(const tile_job *job)
-{
-    times_iq4_nl(job, 8);
-}
-
-static void q4_1_times_1(const tile_job *job)
-{
-    times_q4_1(job, 1);
-}
-
-static void q4_1_times_4(const tile_job *job)
-{
-    times_q4_1(job, 4);
-}
-
-static void q4_1_times_8(const tile_job *job)
-{
-    times_q4_1(job, 8);
-}
-
-static void q5_1_times_1(const tile_job *job)
-{
-    times_q5_1(job, 1);
-}
-
-static void q5_1_times_4(const tile_job *job)
-{
-    times_q5_1(job, 4);
-}
-
-static void q5_1_times_8(const tile_job *job)
-{
-    times_q5_1(job, 8);
-}
-
-const panel_kernels avx2_q8_0 = {q8_0_times_1, q8_0_times_4, q8_0_times_8};
-const panel_kernels avx2_q4_0 = {q4_0_times_1, q4_0_times_4, q4_0_times_8};
-const panel_kernels avx2_q5_0 = {q5_0_times_1, q5_0_times_4, q5_0_times_8};
-const panel_kernels avx2_iq4_nl = {iq4_nl_times_1, iq4_nl_times_4, iq4_nl_times_8};
-const panel_kernels avx2_q4_1 = {q4_1_times_1, q4_1_times_4, q4_1_times_8};
-const panel_kernels avx2_q5_1 = {q5_1_times_1, q5_1_times_4, q5_1_times_8};

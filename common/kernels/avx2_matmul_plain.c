@@ -30,10 +30,9 @@ AVX2_BODY void rows_times_plain(const tile_job *job, int width, int first, int n
 {
     const uint8_t *x = job->panel + first * 4;
     __m256 acc[N_HALVES * 4];
-#pragma GCC unroll 8
-    for (int i = 0; i < N_HALVES * n; i++) acc[i] = _mm256_setzero_ps();
+    begin_sums(job, acc, first, n);
     for (size_t k = 0; k < job->n_cols; k++, x += width * 4) {
-        if (width == 1) prefetch_lines(job->tile + k * col_bytes, 1);
+        if (width == 1 || (job->from_memory && first == 0)) prefetch_lines(job->tile + k * col_bytes, 1);
         __m256 low = load(job->tile, k, 0), high = load(job->tile, k, 1);
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) {
@@ -42,75 +41,46 @@ AVX2_BODY void rows_times_plain(const tile_job *job, int width, int first, int n
             acc[n + i] = _mm256_add_ps(acc[n + i], _mm256_mul_ps(high, act));
         }
     }
-    store_results(job, acc, first, n);
+    store_sums(job, acc, first, n);
 }
 
-AVX2_BODY void times_plain(const tile_job *job, int width, size_t col_bytes, load_column *load)
+AVX2_BODY void times_panel(const tile_job *job, int width, size_t col_bytes, load_column *load)
 {
     const int n = rows_at_a_time(width);
     for (int first = 0; (size_t)first < job->n_rows; first += n) rows_times_plain(job, width, first, n, col_bytes, load);
 }
 
-AVX2_BODY void times_f32(const tile_job *job, int width)
+AVX2_BODY void times_plain(const tile_job *job, size_t col_bytes, load_column *load)
 {
-    times_plain(job, width, sizeof(tile_dwords), load_f32);
+    if (job->width == 1)
+        times_panel(job, 1, col_bytes, load);
+    else if (job->width == 4)
+        times_panel(job, 4, col_bytes, load);
+    else
+        times_panel(job, 8, col_bytes, load);
 }
 
-AVX2_BODY void times_f16(const tile_job *job, int width)
+void avx2_f32(const tile_job *job)
 {
-    times_plain(job, width, sizeof(tile_halves), load_f16);
+    times_plain(job, sizeof(tile_dwords), load_f32);
 }
 
-AVX2_BODY void times_bf16(const tile_job *job, int width)
+void avx2_f16(const tile_job *job)
 {
-    times_plain(job, width, sizeof(tile_halves), load_bf16);
+    times_plain(job, sizeof(tile_halves), load_f16);
 }
 
-static void f32_times_1(const tile_job *job)
+void avx2_bf16(const tile_job *job)
 {
-    times_f32(job, 1);
+    times_plain(job, sizeof(tile_halves), load_bf16);
 }
 
-static void f32_times_4(const tile_job *job)
+void avx2_widen(float *out, quant_type type, const uint8_t *tile, size_t n_cols)
 {
-    times_f32(job, 4);
+    for (size_t k = 0; k < n_cols; k++) {
+        for (int h = 0; h < N_HALVES; h++) {
+            __m256 column = type == QUANT_F16 ? load_f16(tile, k, h) : load_bf16(tile, k, h);
+            _mm256_store_ps(out + k * TILE_ROWS + h * HALF_ROWS, column);
+        }
+    }
 }
-
-static void f32_times_8(const tile_job *job)
-{
-    times_f32(job, 8);
-}
-
-static void f16_times_1(const tile_job *job)
-{
-    times_f16(job, 1);
-}
-
-static void f16_times_4(const tile_job *job)
-{
-    times_f16(job, 4);
-}
-
-static void f16_times_8(const tile_job *job)
-{
-    times_f16(job, 8);
-}
-
-static void bf16_times_1(const tile_job *job)
-{
-    times_bf16(job, 1);
-}
-
-static void bf16_times_4(const tile_job *job)
-{
-    times_bf16(job, 4);
-}
-
-static void bf16_times_8(const tile_job *job)
-{
-    times_bf16(job, 8);
-}
-
-const panel_kernels avx2_f32 = {f32_times_1, f32_times_4, f32_times_8};
-const panel_kernels avx2_f16 = {f16_times_1, f16_times_4, f16_times_8};
-const panel_kernels avx2_bf16 = {bf16_times_1, bf16_times_4, bf16_times_8};

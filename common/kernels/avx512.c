@@ -12,7 +12,9 @@ const kernels kernels_avx512 = {
     .rope = avx512_rope,
     .swiglu = avx512_swiglu,
     .add = avx512_add,
-    .attention = avx512_attention,
+    .attention_scores = avx512_attention_scores,
+    .attention_softmax = avx512_attention_softmax,
+    .attention_values = avx512_attention_values,
     .kv_store = avx512_kv_store,
     .max_sum_exp = avx512_max_sum_exp,
 };

@@ -11,34 +11,13 @@
 
 #include <immintrin.h>
 
-#include "panel.h"
-#include "tile.h"
+#include "tile_matmul.h"
 
-typedef struct tile_job {
-    const uint8_t *tile;
-    const uint8_t *panel;
-    size_t n_units; /* of the tile */
-    size_t n_cols;
-    float *y; /* of the tile's first row and the panel's first; only these are stored: */
-    size_t y_stride;
-    size_t n_rows;   /* rows of the panel that are not filling */
-    __mmask16 lanes; /* rows of the tile that are wanted */
-} tile_job;
-
-/* For panels of width 1, 4 and 8. */
-typedef void tile_times_panel(const tile_job *job);
-typedef struct panel_kernels {
-    tile_times_panel *width_1, *width_4, *width_8;
-} panel_kernels;
-
-/* Plain formats with several panels: a tile times all of them (avx512_matmul_plain.c). job: of the first; n_x: rows of all. */
-void avx512_plain_times_panels(const tile_job *job, quant_type type, size_t n_x);
-
-extern const panel_kernels avx512_f32, avx512_f16, avx512_bf16;                             /* avx512_matmul_plain.c */
-extern const panel_kernels avx512_q4_0, avx512_q4_1, avx512_q5_0, avx512_q5_1, avx512_q8_0; /* avx512_matmul_32.c */
-extern const panel_kernels avx512_iq4_nl;                                                   /* avx512_matmul_32.c */
-extern const panel_kernels avx512_q2_K, avx512_q3_K, avx512_q4_K, avx512_q5_K, avx512_q6_K; /* avx512_matmul_256.c */
-extern const panel_kernels avx512_iq4_xs;                                                   /* avx512_matmul_256.c */
+/* avx512_matmul_plain.c, avx512_matmul_32.c, avx512_matmul_256.c */
+tile_times_panel avx512_f32, avx512_f16, avx512_bf16;
+tile_times_panel avx512_q4_0, avx512_q4_1, avx512_q5_0, avx512_q5_1, avx512_q8_0, avx512_iq4_nl;
+tile_times_panel avx512_q2_K, avx512_q3_K, avx512_q4_K, avx512_q5_K, avx512_q6_K, avx512_iq4_xs;
+void avx512_widen(float *out, quant_type type, const uint8_t *tile, size_t n_cols);
 
 /* Kernels are one always_inline body, compiled once a format and width. */
 #define AVX512_BODY static inline __attribute__((always_inline))
@@ -71,6 +50,29 @@ AVX512_BODY __m512i broadcast_dword(const uint8_t *p)
     return _mm512_set1_epi32(i);
 }
 
+/* sum + the products of four unsigned weights and four activations. The broadcast is part of the instruction, where it costs
+ * nothing; gcc (12) would give it one of its own, which takes a pipe of the arithmetic. */
+AVX512_BODY __m512i add_products(__m512i sum, __m512i weights, const uint8_t *act)
+{
+#if defined(__clang__)
+    return _mm512_dpbusd_epi32(sum, weights, broadcast_dword(act));
+#else
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(weights), "m"(*(const uint8_t(*)[4])act));
+    return sum;
+#endif
+}
+
+/* The same of pairs of 16 bits. */
+AVX512_BODY __m512i add_pair_products(__m512i sum, __m512i pairs, const uint8_t *act)
+{
+#if defined(__clang__)
+    return _mm512_dpwssd_epi32(sum, pairs, broadcast_dword(act));
+#else
+    __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(pairs), "m"(*(const uint8_t(*)[4])act));
+    return sum;
+#endif
+}
+
 AVX512_BODY __m512 broadcast_float(const uint8_t *p)
 {
     float f;
@@ -78,11 +80,35 @@ AVX512_BODY __m512 broadcast_float(const uint8_t *p)
     return _mm512_set1_ps(f);
 }
 
-AVX512_BODY void store_results(const tile_job *job, const __m512 *acc, int width)
+/* The tile's rows that are wanted. */
+AVX512_BODY __mmask16 wanted_lanes(const tile_job *job)
 {
-#pragma GCC unroll 8
+    return (__mmask16)((1u << job->row_end) - (1u << job->row_begin));
+}
+
+AVX512_BODY void begin_sums(const tile_job *job, __m512 *acc, int width)
+{
+    const __mmask16 lanes = wanted_lanes(job);
+#pragma GCC unroll 16
+    for (int n = 0; n < width; n++) acc[n] = _mm512_setzero_ps();
+    if (!job->continues) return;
+#pragma GCC unroll 16
     for (int n = 0; n < width; n++) {
-        if ((size_t)n < job->n_rows) _mm512_mask_storeu_ps(job->y + n * job->y_stride, job->lanes, acc[n]);
+        if ((size_t)n < job->n_rows) acc[n] = _mm512_maskz_loadu_ps(lanes, job->y + n * job->y_stride);
+    }
+}
+
+AVX512_BODY void store_sums(const tile_job *job, const __m512 *acc, int width)
+{
+    const __mmask16 lanes = wanted_lanes(job);
+    if (lanes == 0xffff && job->n_rows == (size_t)width) { /* a store without a mask is several times as fast */
+#pragma GCC unroll 16
+        for (int n = 0; n < width; n++) _mm512_storeu_ps(job->y + n * job->y_stride, acc[n]);
+        return;
+    }
+#pragma GCC unroll 16
+    for (int n = 0; n < width; n++) {
+        if ((size_t)n < job->n_rows) _mm512_mask_storeu_ps(job->y + n * job->y_stride, lanes, acc[n]);
     }
 }
 

@@ -162,16 +162,14 @@ AVX512_BODY void scales_iq4_xs(__m512i sc[4], __m512i min[4], const uint8_t *uni
     (void)min;
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
-        __m512i packed = _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++) {
-            const unsigned s = (unsigned)(4 * i + k);
-            __m512i four = _mm512_and_si512(_mm512_srli_epi32(low, 4 * s), _mm512_set1_epi32(15));
-            __m512i two = _mm512_and_si512(_mm512_srli_epi32(high, 2 * s), _mm512_set1_epi32(3));
-            __m512i six = _mm512_or_si512(four, _mm512_slli_epi32(two, 4));
-            packed = _mm512_or_si512(packed, _mm512_slli_epi32(six, (unsigned)(8 * k)));
-        }
-        sc[i] = _mm512_sub_epi8(packed, _mm512_set1_epi8(32));
+        /* The four nibbles, and the four pairs of bits, move apart by halves: first two of them, then one a byte. */
+        __m512i four = i ? _mm512_srli_epi32(low, 16) : _mm512_and_si512(low, _mm512_set1_epi32(0xffff));
+        __m512i two = i ? _mm512_srli_epi32(high, 8) : _mm512_and_si512(high, _mm512_set1_epi32(0xff));
+        four = _mm512_and_si512(_mm512_or_si512(four, _mm512_slli_epi32(four, 8)), _mm512_set1_epi32(0x00ff00ff));
+        four = _mm512_and_si512(_mm512_or_si512(four, _mm512_slli_epi32(four, 4)), _mm512_set1_epi32(0x0f0f0f0f));
+        two = _mm512_and_si512(_mm512_or_si512(two, _mm512_slli_epi32(two, 12)), _mm512_set1_epi32(0x000f000f));
+        two = _mm512_and_si512(_mm512_or_si512(two, _mm512_slli_epi32(two, 6)), _mm512_set1_epi32(0x03030303));
+        sc[i] = _mm512_sub_epi8(_mm512_or_si512(four, _mm512_slli_epi32(two, 4)), _mm512_set1_epi8(32));
     }
 }
 
@@ -200,41 +198,45 @@ AVX512_BODY __m512i pair_of(__m512i bytes, int odd)
     return _mm512_srai_epi16(odd ? bytes : _mm512_slli_epi16(bytes, 8), 8);
 }
 
-/* nth: of sub-blocks of 16 columns; NULL: sub-blocks have 32. log2_offset: 2 to that power was added to the weights; HAS_MIN:
- * nothing was, and there are minimums. */
+/* What differs between formats, constant wherever a body is inlined. */
+typedef struct format_256 {
+    size_t unit_bytes;
+    unpack_scales *scales;
+    unpack_sub_block *weights;
+    nth_sub_block *nth; /* of sub-blocks of 16 columns; NULL: they have 32 */
+    int log2_offset;    /* 2 to that power was added to the weights; HAS_MIN: nothing was, and there are minimums */
+} format_256;
 enum { HAS_MIN = -1 };
 
-AVX512_BODY void times_256(const tile_job *job, int width, size_t unit_bytes, unpack_scales *scales, unpack_sub_block *weights,
-                           nth_sub_block *nth, int log2_offset)
+AVX512_BODY void times_panel(const tile_job *job, int width, format_256 f)
 {
     const uint8_t *unit = job->tile, *block = job->panel;
-    const int n_sub = nth ? 16 : 8, n_groups = 64 / n_sub, n_lines = (int)unit_bytes / LINE_BYTES;
-    const int sums_at = nth ? PANEL_256_SUM16 : PANEL_256_SUM32;
+    const int n_sub = f.nth ? 16 : 8, n_groups = 64 / n_sub, n_lines = (int)f.unit_bytes / LINE_BYTES;
+    const int sums_at = f.nth ? PANEL_256_SUM16 : PANEL_256_SUM32;
     __m512 acc[8];
-#pragma GCC unroll 8
-    for (int n = 0; n < width; n++) acc[n] = _mm512_setzero_ps();
-    for (size_t u = 0; u < job->n_units; u++, unit += unit_bytes, block += width * PANEL_256_BYTES) {
+    begin_sums(job, acc, width);
+    for (size_t u = 0; u < job->n_units; u++, unit += f.unit_bytes, block += width * PANEL_256_BYTES) {
         __m512i sc[4], min[4], isum[8];
-        scales(sc, min, unit);
+        f.scales(sc, min, unit);
 #pragma GCC unroll 8
         for (int n = 0; n < width; n++) isum[n] = _mm512_setzero_si512();
 #pragma GCC unroll 16
         for (int k = 0; k < 16; k++) { /* clang unrolls before it inlines: only loops whose length is no parameter */
             if (k >= n_sub) continue;
             /* gcc would load a unit's lines long before their use, and so before their prefetch (Q6_K: 22 GB/s, with this 30). */
-            if (nth) __asm__ volatile("" : : : "memory");
-            const sub_block at = nth ? nth(k) : (sub_block){k, 0, 0, 0};
-            if (width == 1)
+            if (f.nth) __asm__ volatile("" : : : "memory");
+            const sub_block at = f.nth ? f.nth(k) : (sub_block){k, 0, 0, 0};
+            if (width == 1 || job->from_memory)
                 prefetch_lines(unit + k * n_lines / n_sub * LINE_BYTES, (k + 1) * n_lines / n_sub - k * n_lines / n_sub);
             __m512i q[8], scale = scale_of(sc, at.s);
-            weights(q, unit, at);
+            f.weights(q, unit, at);
 #pragma GCC unroll 8
             for (int n = 0; n < width; n++) {
                 const uint8_t *x = block + PANEL_256_Q * width + (at.s * n_groups * width + n) * 4;
                 __m512i sum = _mm512_setzero_si512();
 #pragma GCC unroll 8
                 for (int g = 0; g < 8; g++) {
-                    if (g < n_groups) sum = _mm512_dpbusd_epi32(sum, q[g], broadcast_dword(x + g * width * 4));
+                    if (g < n_groups) sum = add_products(sum, q[g], x + g * width * 4);
                 }
                 isum[n] = _mm512_add_epi32(isum[n], _mm512_mullo_epi32(sum, scale));
             }
@@ -242,19 +244,19 @@ AVX512_BODY void times_256(const tile_job *job, int width, size_t unit_bytes, un
         __m512i pairs[8];
 #pragma GCC unroll 8
         for (int p = 0; p < n_sub / 2; p++) {
-            pairs[p] = pair_of(log2_offset == HAS_MIN ? min[p / 2] : sc[p / 2], p % 2);
-            if (log2_offset != HAS_MIN)
-                pairs[p] = _mm512_sub_epi16(_mm512_setzero_si512(), _mm512_slli_epi16(pairs[p], (unsigned)log2_offset));
+            pairs[p] = pair_of(f.log2_offset == HAS_MIN ? min[p / 2] : sc[p / 2], p % 2);
+            if (f.log2_offset != HAS_MIN)
+                pairs[p] = _mm512_sub_epi16(_mm512_setzero_si512(), _mm512_slli_epi16(pairs[p], (unsigned)f.log2_offset));
         }
         __m512 d = load_halves(unit), dmin = load_halves(unit + sizeof(tile_halves)); /* zeros where the format has none */
 #pragma GCC unroll 8
         for (int n = 0; n < width; n++) {
-            __m512i rest = log2_offset == HAS_MIN ? _mm512_setzero_si512() : isum[n];
+            __m512i rest = f.log2_offset == HAS_MIN ? _mm512_setzero_si512() : isum[n];
 #pragma GCC unroll 8
             for (int p = 0; p < n_sub / 2; p++)
-                rest = _mm512_dpwssd_epi32(rest, pairs[p], broadcast_dword(block + sums_at * width + (p * width + n) * 4));
+                rest = add_pair_products(rest, pairs[p], block + sums_at * width + (p * width + n) * 4);
             __m512 d_x = broadcast_float(block + n * 4);
-            if (log2_offset == HAS_MIN) {
+            if (f.log2_offset == HAS_MIN) {
                 __m512 value =
                     _mm512_sub_ps(_mm512_mul_ps(d, _mm512_cvtepi32_ps(isum[n])), _mm512_mul_ps(dmin, _mm512_cvtepi32_ps(rest)));
                 acc[n] = _mm512_add_ps(acc[n], _mm512_mul_ps(d_x, value));
@@ -263,132 +265,45 @@ AVX512_BODY void times_256(const tile_job *job, int width, size_t unit_bytes, un
             }
         }
     }
-    store_results(job, acc, width);
+    store_sums(job, acc, width);
 }
 
-AVX512_BODY void times_q2_K(const tile_job *job, int width)
+AVX512_BODY void times_256(const tile_job *job, format_256 f)
 {
-    times_256(job, width, sizeof(tile_q2_K), scales_q2_K, weights_q2_K, nth_by_halves, HAS_MIN);
+    if (job->width == 1)
+        times_panel(job, 1, f);
+    else if (job->width == 4)
+        times_panel(job, 4, f);
+    else
+        times_panel(job, 8, f);
 }
 
-AVX512_BODY void times_q3_K(const tile_job *job, int width)
+void avx512_q2_K(const tile_job *job)
 {
-    times_256(job, width, sizeof(tile_q3_K), scales_q3_K, weights_q3_K, nth_q3_K, 2);
+    times_256(job, (format_256){sizeof(tile_q2_K), scales_q2_K, weights_q2_K, nth_by_halves, HAS_MIN});
 }
 
-AVX512_BODY void times_q4_K(const tile_job *job, int width)
+void avx512_q3_K(const tile_job *job)
 {
-    times_256(job, width, sizeof(tile_q4_K), scales_q4_K, weights_q4_K, NULL, HAS_MIN);
+    times_256(job, (format_256){sizeof(tile_q3_K), scales_q3_K, weights_q3_K, nth_q3_K, 2});
 }
 
-AVX512_BODY void times_q5_K(const tile_job *job, int width)
+void avx512_q4_K(const tile_job *job)
 {
-    times_256(job, width, sizeof(tile_q5_K), scales_q5_K, weights_q5_K, NULL, HAS_MIN);
+    times_256(job, (format_256){sizeof(tile_q4_K), scales_q4_K, weights_q4_K, NULL, HAS_MIN});
 }
 
-AVX512_BODY void times_q6_K(const tile_job *job, int width)
+void avx512_q5_K(const tile_job *job)
 {
-    times_256(job, width, sizeof(tile_q6_K), scales_q6_K, weights_q6_K, nth_by_halves, 5);
+    times_256(job, (format_256){sizeof(tile_q5_K), scales_q5_K, weights_q5_K, NULL, HAS_MIN});
 }
 
-AVX512_BODY void times_iq4_xs(const tile_job *job, int width)
+void avx512_q6_K(const tile_job *job)
 {
-    times_256(job, width, sizeof(tile_iq4_xs), scales_iq4_xs, weights_iq4_xs, NULL, 7);
+    times_256(job, (format_256){sizeof(tile_q6_K), scales_q6_K, weights_q6_K, nth_by_halves, 5});
 }
 
-static void q2_K_times_1(const tile_job *job)
+void avx512_iq4_xs(const tile_job *job)
 {
-    times_q2_K(job, 1);
+    times_256(job, (format_256){sizeof(tile_iq4_xs), scales_iq4_xs, weights_iq4_xs, NULL, 7});
 }
-
-static void q2_K_times_4(const tile_job *job)
-{
-    times_q2_K(job, 4);
-}
-
-static void q2_K_times_8(const tile_job *job)
-{
-    times_q2_K(job, 8);
-}
-
-static void q3_K_times_1(const tile_job *job)
-{
-    times_q3_K(job, 1);
-}
-
-static void q3_K_times_4(const tile_job *job)
-{
-    times_q3_K(job, 4);
-}
-
-static void q3_K_times_8(const tile_job *job)
-{
-    times_q3_K(job, 8);
-}
-
-static void q4_K_times_1(const tile_job *job)
-{
-    times_q4_K(job, 1);
-}
-
-static void q4_K_times_4(const tile_job *job)
-{
-    times_q4_K(job, 4);
-}
-
-static void q4_K_times_8(const tile_job *job)
-{
-    times_q4_K(job, 8);
-}
-
-static void q5_K_times_1(const tile_job *job)
-{
-    times_q5_K(job, 1);
-}
-
-static void q5_K_times_4(const tile_job *job)
-{
-    times_q5_K(job, 4);
-}
-
-static void q5_K_times_8(const tile_job *job)
-{
-    times_q5_K(job, 8);
-}
-
-static void q6_K_times_1(const tile_job *job)
-{
-    times_q6_K(job, 1);
-}
-
-static void q6_K_times_4(const tile_job *job)
-{
-    times_q6_K(job, 4);
-}
-
-static void q6_K_times_8(const tile_job *job)
-{
-    times_q6_K(job, 8);
-}
-
-static void iq4_xs_times_1(const tile_job *job)
-{
-    times_iq4_xs(job, 1);
-}
-
-static void iq4_xs_times_4(const tile_job *job)
-{
-    times_iq4_xs(job, 4);
-}
-
-static void iq4_xs_times_8(const tile_job *job)
-{
-    times_iq4_xs(job, 8);
-}
-
-const panel_kernels avx512_q2_K = {q2_K_times_1, q2_K_times_4, q2_K_times_8};
-const panel_kernels avx512_q3_K = {q3_K_times_1, q3_K_times_4, q3_K_times_8};
-const panel_kernels avx512_q4_K = {q4_K_times_1, q4_K_times_4, q4_K_times_8};
-const panel_kernels avx512_q5_K = {q5_K_times_1, q5_K_times_4, q5_K_times_8};
-const panel_kernels avx512_q6_K = {q6_K_times_1, q6_K_times_4, q6_K_times_8};
-const panel_kernels avx512_iq4_xs = {iq4_xs_times_1, iq4_xs_times_4, iq4_xs_times_8};

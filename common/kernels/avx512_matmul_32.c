@@ -84,34 +84,38 @@ AVX512_BODY void unpack_iq4_nl(__m512i q[8], const uint8_t *unit, int b)
     for (int g = 0; g < 8; g++) q[g] = _mm512_shuffle_epi8(table, q[g]);
 }
 
-/* log2_offset: 2 to that power was added to the weights; NO_OFFSET: none. m_at: where a unit has its minimums; 0: none. */
-enum { NO_OFFSET = -1 };
+/* What differs between formats, constant wherever a body is inlined. */
+typedef struct format_32 {
+    size_t unit_bytes;
+    unpack_32 *unpack;
+    int log2_offset; /* 2 to that power was added to the weights; 0: nothing */
+    size_t m_at;     /* where a unit has its minimums; 0: none */
+} format_32;
 
-AVX512_BODY void times_32(const tile_job *job, int width, size_t unit_bytes, unpack_32 *unpack, int log2_offset, size_t m_at)
+AVX512_BODY void times_panel(const tile_job *job, int width, format_32 f)
 {
     const uint8_t *unit = job->tile, *block = job->panel;
-    const int half_lines = (int)unit_bytes / LINE_BYTES / 2;
+    const int half_lines = (int)f.unit_bytes / LINE_BYTES / 2;
     __m512 acc[8];
-#pragma GCC unroll 8
-    for (int n = 0; n < width; n++) acc[n] = _mm512_setzero_ps();
-    for (size_t u = 0; u < job->n_units; u++, unit += unit_bytes) {
+    begin_sums(job, acc, width);
+    for (size_t u = 0; u < job->n_units; u++, unit += f.unit_bytes) {
 #pragma GCC unroll 2
         for (int b = 0; b < 2; b++, block += width * PANEL_32_BYTES) {
-            if (width == 1)
-                prefetch_lines(unit + b * half_lines * LINE_BYTES, b ? (int)unit_bytes / LINE_BYTES - half_lines : half_lines);
+            if (width == 1 || job->from_memory)
+                prefetch_lines(unit + b * half_lines * LINE_BYTES, b ? (int)f.unit_bytes / LINE_BYTES - half_lines : half_lines);
             __m512i q[8];
-            unpack(q, unit, b);
+            f.unpack(q, unit, b);
             __m512 d = load_halves(unit + b * sizeof(tile_halves)), m = _mm512_setzero_ps();
-            if (m_at) m = load_halves(unit + m_at + b * sizeof(tile_halves));
+            if (f.m_at) m = load_halves(unit + f.m_at + b * sizeof(tile_halves));
 #pragma GCC unroll 8
             for (int n = 0; n < width; n++) {
                 const uint8_t *x = block + PANEL_32_Q * width + n * 4;
                 __m512i sum = broadcast_dword(block + PANEL_32_SUM * width + n * 4), isum = _mm512_setzero_si512();
-                if (log2_offset != NO_OFFSET) isum = _mm512_sub_epi32(isum, _mm512_slli_epi32(sum, (unsigned)log2_offset));
+                if (f.log2_offset) isum = _mm512_sub_epi32(isum, _mm512_slli_epi32(sum, (unsigned)f.log2_offset));
 #pragma GCC unroll 8
-                for (int g = 0; g < 8; g++) isum = _mm512_dpbusd_epi32(isum, q[g], broadcast_dword(x + g * width * 4));
+                for (int g = 0; g < 8; g++) isum = add_products(isum, q[g], x + g * width * 4);
                 __m512 d_x = broadcast_float(block + n * 4);
-                if (m_at) {
+                if (f.m_at) {
                     __m512 value =
                         _mm512_add_ps(_mm512_mul_ps(d, _mm512_cvtepi32_ps(isum)), _mm512_mul_ps(m, _mm512_cvtepi32_ps(sum)));
                     acc[n] = _mm512_add_ps(acc[n], _mm512_mul_ps(d_x, value));
@@ -121,132 +125,45 @@ AVX512_BODY void times_32(const tile_job *job, int width, size_t unit_bytes, unp
             }
         }
     }
-    store_results(job, acc, width);
+    store_sums(job, acc, width);
 }
 
-AVX512_BODY void times_q8_0(const tile_job *job, int width)
+AVX512_BODY void times_32(const tile_job *job, format_32 f)
 {
-    times_32(job, width, sizeof(tile_q8_0), unpack_q8_0, 7, 0);
+    if (job->width == 1)
+        times_panel(job, 1, f);
+    else if (job->width == 4)
+        times_panel(job, 4, f);
+    else
+        times_panel(job, 8, f);
 }
 
-AVX512_BODY void times_q4_0(const tile_job *job, int width)
+void avx512_q8_0(const tile_job *job)
 {
-    times_32(job, width, sizeof(tile_q4_0), unpack_q4_0, 3, 0);
+    times_32(job, (format_32){sizeof(tile_q8_0), unpack_q8_0, 7, 0});
 }
 
-AVX512_BODY void times_q5_0(const tile_job *job, int width)
+void avx512_q4_0(const tile_job *job)
 {
-    times_32(job, width, sizeof(tile_q5_0), unpack_q5_0, 4, 0);
+    times_32(job, (format_32){sizeof(tile_q4_0), unpack_q4_0, 3, 0});
 }
 
-AVX512_BODY void times_iq4_nl(const tile_job *job, int width)
+void avx512_q5_0(const tile_job *job)
 {
-    times_32(job, width, sizeof(tile_q4_0), unpack_iq4_nl, 7, 0);
+    times_32(job, (format_32){sizeof(tile_q5_0), unpack_q5_0, 4, 0});
 }
 
-AVX512_BODY void times_q4_1(const tile_job *job, int width)
+void avx512_iq4_nl(const tile_job *job)
 {
-    times_32(job, width, sizeof(tile_q4_1), unpack_q4_1, NO_OFFSET, offsetof(tile_q4_1, m));
+    times_32(job, (format_32){sizeof(tile_q4_0), unpack_iq4_nl, 7, 0});
 }
 
-AVX512_BODY void times_q5_1(const tile_job *job, int width)
+void avx512_q4_1(const tile_job *job)
 {
-    times_32(job, width, sizeof(tile_q5_1), unpack_q5_1, NO_OFFSET, offsetof(tile_q5_1, m));
+    times_32(job, (format_32){sizeof(tile_q4_1), unpack_q4_1, 0, offsetof(tile_q4_1, m)});
 }
 
-static void q8_0_times_1(const tile_job *job)
+void avx512_q5_1(const tile_job *job)
 {
-    times_q8_0(job, 1);
+    times_32(job, (format_32){sizeof(tile_q5_1), unpack_q5_1, 0, offsetof(tile_q5_1, m)});
 }
-
-static void q8_0_times_4(const tile_job *job)
-{
-    times_q8_0(job, 4);
-}
-
-static void q8_0_times_8(const tile_job *job)
-{
-    times_q8_0(job, 8);
-}
-
-static void q4_0_times_1(const tile_job *job)
-{
-    times_q4_0(job, 1);
-}
-
-static void q4_0_times_4(const tile_job *job)
-{
-    times_q4_0(job, 4);
-}
-
-static void q4_0_times_8(const tile_job *job)
-{
-    times_q4_0(job, 8);
-}
-
-static void q5_0_times_1(const tile_job *job)
-{
-    times_q5_0(job, 1);
-}
-
-static void q5_0_times_4(const tile_job *job)
-{
-    times_q5_0(job, 4);
-}
-
-static void q5_0_times_8(const tile_job *job)
-{
-    times_q5_0(job, 8);
-}
-
-static void iq4_nl_times_1(const tile_job *job)
-{
-    times_iq4_nl(job, 1);
-}
-
-static void iq4_nl_times_4(const tile_job *job)
-{
-    times_iq4_nl(job, 4);
-}
-
-static void iq4_nl_times_8(const tile_job *job)
-{
-    times_iq4_nl(job, 8);
-}
-
-static void q4_1_times_1(const tile_job *job)
-{
-    times_q4_1(job, 1);
-}
-
-static void q4_1_times_4(const tile_job *job)
-{
-    times_q4_1(job, 4);
-}
-
-static void q4_1_times_8(const tile_job *job)
-{
-    times_q4_1(job, 8);
-}
-
-static void q5_1_times_1(const tile_job *job)
-{
-    times_q5_1(job, 1);
-}
-
-static void q5_1_times_4(const tile_job *job)
-{
-    times_q5_1(job, 4);
-}
-
-static void q5_1_times_8(const tile_job *job)
-{
-    times_q5_1(job, 8);
-}
-
-const panel_kernels avx512_q8_0 = {q8_0_times_1, q8_0_times_4, q8_0_times_8};
-const panel_kernels avx512_q4_0 = {q4_0_times_1, q4_0_times_4, q4_0_times_8};
-const panel_kernels avx512_q5_0 = {q5_0_times_1, q5_0_times_4, q5_0_times_8};
-const panel_kernels avx512_iq4_nl = {iq4_nl_times_1, iq4_nl_times_4, iq4_nl_times_8};
-const panel_kernels avx512_q4_1 = {q4_1_times_1, q4_1_times_4, q4_1_times_8};
-const panel_kernels avx512_q5_1 = {q5_1_times_1, q5_1_times_4, q5_1_times_8};

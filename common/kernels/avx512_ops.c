@@ -1,6 +1,8 @@
-/* avx512_ops.c: ops_body.h compiled for AVX-512 (F, BW, DQ, VL). The build sets the flags of this file alone. */
+/* avx512_ops.c: the bodies of kernels compiled for AVX-512 (F, BW, DQ, VL). The build sets the flags of this file alone. */
 #include "avx512_ops.h"
 
+#include "attention_body.h"
+#include "kv_store_body.h"
 #include "ops_body.h"
 
 void avx512_quantize(int8_t *q, float *d, const float *x, size_t n, size_t block)
@@ -28,10 +30,19 @@ void avx512_add(float *y, const float *x, size_t n)
     add(y, x, n);
 }
 
-void avx512_attention(float *out, const float *q, size_t n_q, const kv_head *kv, size_t n_pos, size_t n_embd_head, float scale,
-                      float *scores)
+void avx512_attention_scores(const attention *a, size_t page_begin, size_t page_end)
 {
-    attention(out, q, n_q, kv, n_pos, n_embd_head, scale, scores);
+    attention_scores(a, page_begin, page_end);
+}
+
+void avx512_attention_softmax(const attention *a, size_t begin, size_t end)
+{
+    attention_softmax(a, begin, end);
+}
+
+void avx512_attention_values(const attention *a, size_t d_begin, size_t d_end)
+{
+    attention_values(a, d_begin, d_end);
 }
 
 int avx512_kv_store(uint8_t *page, const kv_head *head, size_t pos_in_page, const float *k, const float *v, size_t n_embd_head)

@@ -9,8 +9,9 @@ void avx512_rmsnorm(float *y, const float *x, const float *w, size_t n, float ep
 void avx512_rope(float *x, const float *cs, size_t n_head, size_t n_embd_head, size_t n_rot);
 void avx512_swiglu(float *g, const float *u, size_t n);
 void avx512_add(float *y, const float *x, size_t n);
-void avx512_attention(float *out, const float *q, size_t n_q, const kv_head *kv, size_t n_pos, size_t n_embd_head, float scale,
-                      float *scores);
+void avx512_attention_scores(const attention *a, size_t page_begin, size_t page_end);
+void avx512_attention_softmax(const attention *a, size_t begin, size_t end);
+void avx512_attention_values(const attention *a, size_t d_begin, size_t d_end);
 int avx512_kv_store(uint8_t *page, const kv_head *head, size_t pos_in_page, const float *k, const float *v, size_t n_embd_head);
 void avx512_max_sum_exp(const float *x, size_t n, float *max, float *sum_exp);
 

@@ -1,8 +1,10 @@
 /* kernels.c: the list of tables, best first, and whether this machine can run them.
  *
- * The compiler's builtin asks the processor and, for vector registers, whether the operating system saves them. */
+ * The compiler's builtin asks an x86 processor and, for vector registers, whether the operating system saves them; for ARM, Linux
+ * says it at a program's start. */
 #include "kernels.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "scalar.h"
@@ -11,6 +13,12 @@
 
 #include "avx2.h"
 #include "avx512.h"
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+
+#include "neon.h"
+#elif defined(__wasm_simd128__)
+#include "wasm.h"
 #endif
 
 static bool can_always(void)
@@ -36,6 +44,12 @@ static bool can_avx512(void)
     return can_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
+#elif defined(__aarch64__)
+static bool can_dotprod(void)
+{
+    enum { HAS_DOTPROD = 1 << 20 }; /* HWCAP_ASIMDDP of Linux; headers of old C libraries do not name it */
+    return (getauxval(AT_HWCAP) & HAS_DOTPROD) != 0;
+}
 #endif
 
 /* A table, and a question that is asked before anything of it is run. */
@@ -48,6 +62,11 @@ static const candidate candidates[] = {
 #if defined(__x86_64__)
     {&kernels_avx512, can_avx512},
     {&kernels_avx2, can_avx2},
+#elif defined(__aarch64__)
+    {&kernels_dotprod, can_dotprod},
+    {&kernels_neon, can_always},
+#elif defined(__wasm_simd128__)
+    {&kernels_wasm, can_always},
 #endif
     {&kernels_scalar, can_always},
 };
@@ -66,4 +85,15 @@ const kernels *kernels_named(const char *isa)
         if (strcmp(candidates[i].table->isa, isa) == 0) return candidates[i].can_run() ? candidates[i].table : NULL;
     }
     return NULL;
+}
+
+void kernels_list(char *list, size_t n_bytes)
+{
+    size_t used = 0;
+    list[0] = 0;
+    for (size_t i = 0; i < N_CANDIDATES && used < n_bytes; i++) {
+        if (!candidates[i].can_run()) continue;
+        int n = snprintf(list + used, n_bytes - used, "%s%s", used ? ", " : "", candidates[i].table->isa);
+        if (n > 0) used += (size_t)n;
+    }
 }

@@ -6,12 +6,13 @@
  *
  *   vf                          the type
  *   VF_LANES                    16
- *   VF_TILE                     how many vf an inner loop may accumulate in, beside three others; a power of two from 4 on
+ *   VF_TILE                     how many vf an inner loop may accumulate in, beside three others: 4, 6, 8 or 12
  *
  *   vf_zero() vf_set1(f)        all lanes the same
  *   vf_load(p) vf_store(p, x)   16 floats, at any address
  *   vf_load_n vf_store_n        the first n lanes, n <= 16; other lanes load as +0; no byte behind n is touched
  *   vf_load_f16(p)              16 f16 to f32 (N1), vf_load_f16_n likewise
+ *   vf_load_i8(p)               16 int8 to f32
  *   vf_store_f16(p, x)          f32 to 16 f16, nearest even (N1); x is finite
  *   vf_store_i8(p, x)           to 16 int8, nearest even; |x| <= 127.5
  *   vf_add sub mul div          a op b
@@ -47,6 +48,8 @@ enum { VF_LANES = 16 };
 #include "simd_f32_avx512.h"
 #elif defined(__AVX2__) && defined(__F16C__)
 #include "simd_f32_avx2.h"
+#elif defined(__aarch64__) || defined(__wasm_simd128__)
+#include "simd_f32_128.h"
 #else
 #error "no vector vocabulary for what this file is compiled for"
 #endif

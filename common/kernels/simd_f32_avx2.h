@@ -8,7 +8,7 @@
 typedef struct vf {
     __m256 lo, hi; /* lanes 0 ... 7, 8 ... 15 */
 } vf;
-enum { VF_TILE = 4 };
+enum { VF_TILE = 6 };
 
 /* Ones in the first n of eight lanes. */
 VF_INLINE __m256i vf_lanes(size_t n)
@@ -57,6 +57,13 @@ VF_INLINE vf vf_load_f16_n(const void *p, size_t n)
     uint16_t h[VF_LANES] = {0};
     memcpy(h, p, n * sizeof *h);
     return vf_load_f16(h);
+}
+
+VF_INLINE vf vf_load_i8(const void *p)
+{
+    __m128i q = _mm_loadu_si128(p);
+    __m256i lo = _mm256_cvtepi8_epi32(q), hi = _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(q, q));
+    return (vf){_mm256_cvtepi32_ps(lo), _mm256_cvtepi32_ps(hi)};
 }
 
 VF_INLINE void vf_store(void *p, vf x)

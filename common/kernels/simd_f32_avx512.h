@@ -5,7 +5,7 @@
 #include <immintrin.h>
 
 typedef __m512 vf;
-enum { VF_TILE = 8 };
+enum { VF_TILE = 12 };
 
 VF_INLINE __mmask16 vf_lanes(size_t n)
 {
@@ -40,6 +40,11 @@ VF_INLINE vf vf_load_f16(const void *p)
 VF_INLINE vf vf_load_f16_n(const void *p, size_t n)
 {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(vf_lanes(n), p));
+}
+
+VF_INLINE vf vf_load_i8(const void *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
 }
 
 VF_INLINE void vf_store(void *p, vf x)

@@ -20,7 +20,8 @@
 
 #include "quant_blocks.h"
 
-/* The version changes whenever a byte of some format's tiles would lie elsewhere: files of tiles (tile_cache.h) are of one version. */
+/* The version changes whenever a byte of some format's tiles would lie elsewhere: files of tiles (tile_cache.h) are of one version.
+ */
 enum { TILE_ROWS = 16, TILE_ALIGNMENT = 64, TILE_LAYOUT_VERSION = 1 };
 
 /* One dword of each row. */
@@ -126,6 +127,17 @@ bool tile_matrix_bytes(quant_type type, uint64_t n_rows, uint64_t n_cols, uint64
  * <= 16; the tile's other rows become zeros, or are left out. tile: tile_bytes, aligned to 64. */
 void tile_pack(uint8_t *tile, quant_type type, const uint8_t *rows, size_t n_rows, size_t n_cols);
 void tile_unpack(uint8_t *rows, quant_type type, const uint8_t *tile, size_t n_rows, size_t n_cols);
+
+/* Some columns of up to 16 rows, whole blocks as GGUF holds them. */
+typedef struct tile_rows {
+    const uint8_t *data; /* the first block of the first row, any alignment */
+    size_t stride;       /* bytes from a row to the next */
+    size_t n_rows, n_cols;
+    const uint8_t *next; /* as many bytes from here on will be wanted later and are asked for meanwhile; NULL: nothing */
+} tile_rows;
+
+/* tile_pack of these columns: the units of a tile that is as wide as they are. */
+void tile_pack_columns(uint8_t *tile, quant_type type, const tile_rows *rows);
 
 /* Block `block` of row `row` of a tile, as GGUF has it (quant_traits.block_bytes bytes). */
 void tile_get_block(uint8_t *out, quant_type type, const uint8_t *tile, size_t row, size_t block);

@@ -2,24 +2,26 @@
  *
  * Tables take turns, round by round, because other programs share the machine; figures are medians, the spread is that of the
  * middle half. Vectors are those of an 8B model and stay in the cache; attention reads the context of one layer, 8 KV heads of 128
- * elements, where the bytes of keys and values count. Usage: bench_ops [positions] [rounds] */
+ * elements, where the bytes of keys and values count, for one row (decode) and for twelve that follow each other (prefill).
+ * Usage: bench_ops [positions] [rounds] [text: only cases whose name has it] */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "attention.h"
 #include "kernels.h"
 
-enum { N_EMBD = 4096, N_FF = 14336, N_VOCAB = 128256, N_HEAD = 32, N_HEAD_KV = 8, HEAD = 128, MAX_ROUNDS = 101 };
+enum { N_EMBD = 4096, N_FF = 14336, N_VOCAB = 128256, N_HEAD = 32, N_HEAD_KV = 8, HEAD = 128, N_ROWS = 12, MAX_ROUNDS = 101 };
 
-static const char *const isas[] = {"scalar", "avx2", "avx512", "neon", "wasm"};
+static const char *const isas[] = {"scalar", "avx2", "avx512", "neon", "dotprod", "wasm"};
 enum { N_ISAS = sizeof isas / sizeof isas[0] };
 
 /* What all cases work on. */
 typedef struct rig {
     float *x, *y, *z;      /* [N_VOCAB] each */
-    float *out, *scores;   /* [N_HEAD, HEAD]; [N_HEAD, n_pos rounded up] */
+    float *out, *scores;   /* [N_ROWS, N_HEAD, HEAD]; scratch of attention */
     int8_t *q;             /* [N_VOCAB] */
     uint8_t *cache;        /* f32 pages of all KV heads, or f16 in half of it */
     const uint8_t **pages; /* [n_pages] */
@@ -52,7 +54,7 @@ static void fill(float *x, size_t n)
 /* A page as a worker has it: keys and values of each head one after the other. */
 static kv_head head_of(const rig *r, size_t head, kv_type type)
 {
-    size_t bytes = (size_t)KV_PAGE_POSITIONS * HEAD * (type == KV_F16 ? 2 : 4);
+    size_t bytes = (size_t)kv_run_bytes(type, HEAD);
     return (kv_head){r->pages, head * 2 * bytes, head * 2 * bytes + bytes, type, type};
 }
 
@@ -106,53 +108,104 @@ static void run_kv_store(const kernels *k, rig *r)
     store(k, r, KV_F16);
 }
 
-static void attend(const kernels *k, rig *r, size_t n_q, kv_type type)
+static void run_kv_store_q8_0(const kernels *k, rig *r)
+{
+    store(k, r, KV_Q8_0);
+}
+
+/* The last rows of a context, at all KV heads, which n_head query heads share each. */
+static void attend(const kernels *k, rig *r, size_t n_head, size_t n_rows, kv_type type)
 {
     for (size_t h = 0; h < N_HEAD_KV; h++) {
-        kv_head head = head_of(r, h, type);
-        k->attention(r->out, r->x + h * n_q * HEAD, n_q, &head, r->n_pos, HEAD, 0.08838834764831845f, r->scores);
+        attention a = {.kv = head_of(r, h, type),
+                       .n_query = n_rows * n_head,
+                       .n_head = n_head,
+                       .n_pos = r->n_pos - n_rows + 1,
+                       .n_embd_head = HEAD,
+                       .out = r->out,
+                       .out_stride = n_head * HEAD};
+        attention_use_scratch(&a, r->scores);
+        attention_pack_queries(&a, r->x + h * n_head * n_rows * HEAD, n_head * HEAD, 0.08838834764831845f);
+        k->attention_scores(&a, 0, r->n_pages);
+        k->attention_softmax(&a, 0, a.n_query);
+        k->attention_values(&a, 0, HEAD);
     }
 }
 
 static void run_attention_4(const kernels *k, rig *r)
 {
-    attend(k, r, 4, KV_F16);
+    attend(k, r, 4, 1, KV_F16);
 }
 
 static void run_attention_1(const kernels *k, rig *r)
 {
-    attend(k, r, 1, KV_F16);
+    attend(k, r, 1, 1, KV_F16);
 }
 
 static void run_attention_8(const kernels *k, rig *r)
 {
-    attend(k, r, 8, KV_F16);
+    attend(k, r, 8, 1, KV_F16);
 }
 
 static void run_attention_f32(const kernels *k, rig *r)
 {
-    attend(k, r, 4, KV_F32);
+    attend(k, r, 4, 1, KV_F32);
+}
+
+static void run_attention_q8_0(const kernels *k, rig *r)
+{
+    attend(k, r, 4, 1, KV_Q8_0);
+}
+
+static void run_prefill_f16(const kernels *k, rig *r)
+{
+    attend(k, r, 4, N_ROWS, KV_F16);
+}
+/* The step between scores and values alone: on exponentials of before, but as many. */
+static void run_softmax(const kernels *k, rig *r)
+{
+    attention a = {.n_query = 4, .n_head = 4, .n_pos = r->n_pos, .n_embd_head = HEAD};
+    attention_use_scratch(&a, r->scores);
+    k->attention_softmax(&a, 0, a.n_query);
+}
+
+static void run_prefill_f32(const kernels *k, rig *r)
+{
+    attend(k, r, 4, N_ROWS, KV_F32);
+}
+
+static void run_prefill_q8_0(const kernels *k, rig *r)
+{
+    attend(k, r, 4, N_ROWS, KV_Q8_0);
 }
 
 /* n_elems: what "an element" is, 0: elements of the cache, 2 * HEAD a position and KV head. */
 static const struct bench_case {
     const char *name;
     void (*run)(const kernels *, rig *);
-    size_t n_elems, elem_bytes; /* bytes read from the cache an element */
-    int n_calls;                /* a measurement */
+    size_t n_elems;
+    double elem_bytes; /* read from the cache an element */
+    int n_query;       /* multiplications an element of the cache */
+    int n_calls;       /* a measurement */
 } cases[] = {
-    {"quantize, 32", run_quantize, N_EMBD, 0, 100},
-    {"quantize, 256", run_quantize_256, N_EMBD, 0, 100},
-    {"rmsnorm", run_rmsnorm, N_EMBD, 0, 100},
-    {"rope", run_rope, N_HEAD *HEAD, 0, 100},
-    {"swiglu", run_swiglu, N_FF, 0, 20},
-    {"add", run_add, N_EMBD, 0, 100},
-    {"max_sum_exp", run_max_sum_exp, N_VOCAB, 0, 2},
-    {"kv_store, f16", run_kv_store, N_HEAD_KV * 2 * HEAD, 0, 100},
-    {"attention, 1 head, f16", run_attention_1, 0, 2, 1},
-    {"attention, 4 heads, f16", run_attention_4, 0, 2, 1},
-    {"attention, 8 heads, f16", run_attention_8, 0, 2, 1},
-    {"attention, 4 heads, f32", run_attention_f32, 0, 4, 1},
+    {"quantize, 32", run_quantize, N_EMBD, 0, 0, 100},
+    {"quantize, 256", run_quantize_256, N_EMBD, 0, 0, 100},
+    {"rmsnorm", run_rmsnorm, N_EMBD, 0, 0, 100},
+    {"rope", run_rope, N_HEAD *HEAD, 0, 0, 100},
+    {"swiglu", run_swiglu, N_FF, 0, 0, 20},
+    {"add", run_add, N_EMBD, 0, 0, 100},
+    {"max_sum_exp", run_max_sum_exp, N_VOCAB, 0, 0, 2},
+    {"kv_store, f16", run_kv_store, N_HEAD_KV * 2 * HEAD, 0, 0, 100},
+    {"kv_store, q8_0", run_kv_store_q8_0, N_HEAD_KV * 2 * HEAD, 0, 0, 100},
+    {"attention, softmax", run_softmax, 1, 0, 0, 1},
+    {"attention, 1 head, f16", run_attention_1, 0, 2, 1, 1},
+    {"attention, 4 heads, f16", run_attention_4, 0, 2, 4, 1},
+    {"attention, 8 heads, f16", run_attention_8, 0, 2, 8, 1},
+    {"attention, 4 heads, f32", run_attention_f32, 0, 4, 4, 1},
+    {"attention, 4 heads, q8_0", run_attention_q8_0, 0, 1.0625, 4, 1},
+    {"attention, 12 x 4, f16", run_prefill_f16, 0, 2, 4 * N_ROWS, 1},
+    {"attention, 12 x 4, f32", run_prefill_f32, 0, 4, 4 * N_ROWS, 1},
+    {"attention, 12 x 4, q8_0", run_prefill_q8_0, 0, 1.0625, 4 * N_ROWS, 1},
 };
 
 static rig rig_new(size_t n_pos)
@@ -162,8 +215,8 @@ static rig rig_new(size_t n_pos)
     r.x = must(malloc(N_VOCAB * sizeof *r.x));
     r.y = must(malloc(N_VOCAB * sizeof *r.y));
     r.z = must(malloc(N_VOCAB * sizeof *r.z));
-    r.out = must(malloc(N_HEAD * HEAD * sizeof *r.out));
-    r.scores = must(malloc(N_HEAD * (n_pos + KV_BLOCK_POSITIONS) * sizeof *r.scores));
+    r.out = must(malloc(N_ROWS * N_HEAD * HEAD * sizeof *r.out));
+    r.scores = must(aligned_alloc(64, (size_t)attention_scratch_floats(N_ROWS * 8, n_pos, HEAD) * sizeof *r.scores));
     r.q = must(malloc(N_VOCAB));
     r.cache = must(aligned_alloc(4096, r.n_pages * page_bytes));
     r.pages = must(malloc(r.n_pages * sizeof *r.pages));
@@ -188,6 +241,7 @@ static void rig_clear(rig *r)
 static double measure(const struct bench_case *c, const kernels *k, rig *r)
 {
     size_t n_elems = c->n_elems ? c->n_elems : r->n_pos * N_HEAD_KV * 2 * HEAD;
+    if (c->run == run_softmax) n_elems = r->n_pos * 4;
     fill(r->x, N_VOCAB);
     fill(r->z, N_VOCAB);
     for (size_t i = 0; i < N_VOCAB; i++) r->z[i] = 1 + r->z[i] / 2;
@@ -205,12 +259,14 @@ static int by_value(const void *a, const void *b)
 
 static void report(const struct bench_case *c, const char *isa, const double *ns, int n, double scalar)
 {
-    double median = ns[n / 2], spread = 100 * (ns[n * 3 / 4] - ns[n / 4]) / median / 2, gb_s = (double)c->elem_bytes / median;
-    char rate[32] = "";
-    if (c->elem_bytes) snprintf(rate, sizeof rate, "%.1f GB/s", gb_s);
-    printf("%-24s %-7s %8.3f ns an element  %10s  %6.2fx scalar  +-%.1f%%\n", c->name, isa, median, rate, scalar / median, spread);
-    printf("{\"bench\":\"ops\",\"op\":\"%s\",\"isa\":\"%s\",\"ns\":%.4f,\"gb_s\":%.2f,\"vs_scalar\":%.3f,\"spread\":%.1f}\n",
-           c->name, isa, median, gb_s, scalar / median, spread);
+    double median = ns[n / 2], spread = 100 * (ns[n * 3 / 4] - ns[n / 4]) / median / 2;
+    double gb_s = c->elem_bytes / median, gmac_s = c->n_query / median;
+    char rate[64] = "";
+    if (c->n_query) snprintf(rate, sizeof rate, "%.1f GB/s, %.1f GMAC/s", gb_s, gmac_s);
+    printf("%-25s %-7s %8.3f ns an element  %24s  %6.2fx scalar  +-%.1f%%\n", c->name, isa, median, rate, scalar / median, spread);
+    printf("{\"bench\":\"ops\",\"op\":\"%s\",\"isa\":\"%s\",\"ns\":%.4f,\"gb_s\":%.2f,\"gmac_s\":%.1f,\"vs_scalar\":%.3f,"
+           "\"spread\":%.1f}\n",
+           c->name, isa, median, gb_s, gmac_s, scalar / median, spread);
 }
 
 static void compare_tables(const struct bench_case *c, rig *r, int n_rounds)
@@ -233,12 +289,15 @@ int main(int argc, char **argv)
 {
     long n_pos = argc > 1 ? atol(argv[1]) : 4096;
     int n_rounds = argc > 2 ? atoi(argv[2]) : 11;
-    if (n_pos < 1 || n_pos > 1 << 20 || n_rounds < 1 || n_rounds > MAX_ROUNDS) {
-        fprintf(stderr, "usage: bench_ops [positions, at most 1048576] [rounds, at most %d]\n", (int)MAX_ROUNDS);
+    if (n_pos < N_ROWS || n_pos > 1 << 20 || n_rounds < 1 || n_rounds > MAX_ROUNDS) {
+        fprintf(stderr, "usage: bench_ops [positions, 12 to 1048576] [rounds, at most %d] [part of a case's name]\n",
+                (int)MAX_ROUNDS);
         return 2;
     }
     rig r = rig_new((size_t)n_pos);
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) compare_tables(&cases[i], &r, n_rounds);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (argc <= 3 || strstr(cases[i].name, argv[3])) compare_tables(&cases[i], &r, n_rounds);
+    }
     rig_clear(&r);
     return 0;
 }

@@ -106,11 +106,11 @@ static void lose(forgetful *s, frame_kind about, uint64_t id)
 
 static void flush(forgetful *s)
 {
-    outbox_entry entry;
+    outbox_entry entry = {0};
     while (outbox_pop(&s->out, &entry)) {
         zmq_send(entry.to == WORKER_TO_NEXT ? s->next : s->control, entry.bytes.data, entry.bytes.n, 0);
-        frame_bytes_clear(&entry.bytes);
     }
+    frame_bytes_clear(&entry.bytes);
 }
 
 /* Works until there is nothing to do. False: SHUTDOWN. */

@@ -177,7 +177,7 @@ static void mapped_cached_copied_and_streamed(void **state)
 static void any_instruction_set(void **state)
 {
     const rig *r = *state;
-    static const char *const ISAS[] = {"scalar", "avx2", "avx512"};
+    static const char *const ISAS[] = {"scalar", "avx2", "avx512", "neon", "dotprod"};
     static const size_t STEPS[] = {N_TOKENS, 1, 3, 11};
     for (size_t i = 0; i < sizeof ISAS / sizeof *ISAS; i++) {
         if (!kernels_named(ISAS[i])) continue;
@@ -193,6 +193,33 @@ static void any_instruction_set(void **state)
         o.n_local = 2;
         expect_same_bits(r, &o, N_TOKENS);
     }
+}
+
+/* Keys and values in any format: other bits, but again the same however it is run. */
+static void any_cache_type(void **state)
+{
+    const rig *r = *state;
+    static const kv_type TYPES[][2] = {{KV_Q8_0, KV_Q8_0}, {KV_F32, KV_Q8_0}, {KV_Q8_0, KV_F16}, {KV_F32, KV_F32}};
+    float *expected = calloc((size_t)N_TOKENS * N_VOCAB, sizeof *expected),
+          *logits = calloc((size_t)N_TOKENS * N_VOCAB, sizeof *logits);
+    assert_true(expected && logits);
+    for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++) {
+        engine_options o = default_options(r);
+        o.type_k = TYPES[i][0];
+        o.type_v = TYPES[i][1];
+        o.isa = "scalar";
+        run(r, &o, N_TOKENS, expected);
+        assert_memory_not_equal(expected, r->expected, (size_t)N_TOKENS * N_VOCAB * sizeof *expected);
+        o.isa = NULL;
+        o.n_local = 2;
+        o.n_threads = 2;
+        for (size_t step = 1; step <= N_TOKENS; step += 12) {
+            run(r, &o, step, logits);
+            assert_memory_equal(logits, expected, (size_t)N_TOKENS * N_VOCAB * sizeof *logits);
+        }
+    }
+    free(expected);
+    free(logits);
 }
 
 /* A sequence is not disturbed by another that is fed in between, nor by what it was before it was released. */
@@ -297,6 +324,7 @@ int main(void)
         cmocka_unit_test(prefill_and_decode),
         cmocka_unit_test(mapped_cached_copied_and_streamed),
         cmocka_unit_test(any_instruction_set),
+        cmocka_unit_test(any_cache_type),
         cmocka_unit_test(sequences_do_not_meet),
         cmocka_unit_test(a_sequence_can_be_cut_back),
         cmocka_unit_test(candidates_are_the_largest_logits),

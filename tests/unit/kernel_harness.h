@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "kernels.h"
+#include "kernel_data.h"
 
-static const char *const tested[] = {"scalar", "avx2", "avx512"};
+static const char *const tested[] = {"scalar", "avx2", "avx512", "neon", "dotprod", "wasm"};
 enum { N_TESTED = sizeof tested / sizeof tested[0] };
 
 /* The next of the tables that this machine can run, from *i on; NULL: no more. */
@@ -27,28 +27,7 @@ static inline const kernels *next_table(size_t *i)
     return NULL;
 }
 
-_Static_assert(sizeof(kernels) == 11 * sizeof(void *), "nine kernels are tested in the two programs: a tenth needs a test");
-
-/* Random numbers: a 64-bit linear congruential generator (Knuth's MMIX), its upper bits. */
-enum { SEED = 20261124 };
-static uint64_t random_state = SEED;
-
-static inline uint32_t random_bits(void)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(random_state >> 32);
-}
-
-/* Within [-1, 1). */
-static inline float random_float(void)
-{
-    return (float)((int32_t)random_bits() >> 8) * 0x1p-23f;
-}
-
-static inline void random_floats(float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++) x[i] = random_float();
-}
+_Static_assert(sizeof(kernels) == 13 * sizeof(void *), "eleven kernels are tested in the two programs: a twelfth needs a test");
 
 static inline float *new_floats(size_t n)
 {

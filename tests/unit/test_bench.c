@@ -172,12 +172,12 @@ static void check_costs(const gguf *g, const hparams *hp)
            head_weights = embd * hp->n_vocab;
     double layer_bytes = layer_weights * 34 / 32 + 2 * embd * 4,
            head_bytes = head_weights * 34 / 32 + embd * 4; /* Q8_0, norms F32 */
-    double attention = 2.0 * hp->n_layer * hp->n_head * hp->n_embd_head;
+    double attention_macs = 2.0 * hp->n_layer * hp->n_head * hp->n_embd_head;
     bench_test t = {{"scalar", 1, 1, 2048, 512, KV_F16, KV_F16}, BENCH_GENERATE, 1, 99, 1};
     bench_cost c = bench_cost_of(&t, g, hp);
     assert_true(c.bytes == hp->n_layer * layer_bytes + head_bytes + hp->n_layer * 100 * kv * 4);
     assert_true(c.macs_int8 == hp->n_layer * layer_weights + head_weights);
-    assert_true(c.macs_f32 == attention * 100);
+    assert_true(c.macs_f32 == attention_macs * 100);
 
     t.n_parallel = 8; /* weights once, caches eight times */
     t.setup.type_k = KV_F32;
@@ -188,7 +188,7 @@ static void check_costs(const gguf *g, const hparams *hp)
     t = (bench_test){{"scalar", 1, 1, 2048, 64, KV_F16, KV_F16}, BENCH_PROMPT, 129, 0, 1};
     c = bench_cost_of(&t, g, hp); /* three micro-batches, one row of logits */
     assert_true(c.macs_int8 == 129 * hp->n_layer * layer_weights + head_weights);
-    assert_true(c.macs_f32 == attention * 65 * 129);
+    assert_true(c.macs_f32 == attention_macs * 65 * 129);
     assert_true(c.bytes == 3 * hp->n_layer * layer_bytes + head_bytes + 3 * 65 * hp->n_layer * kv * 4);
 }
 

@@ -55,7 +55,7 @@ static void assert_close_to_reference(const toy_spec *spec, kv_type kv, uint32_t
 static void f32_models_agree_with_double(void **state)
 {
     (void)state;
-    const row_errors close = {1e-5, 1e-5}, f16_close = {3e-3, 3e-3};
+    const row_errors close = {1e-5, 1e-5}, f16_close = {3e-3, 3e-3}, q8_0_close = {3e-2, 3e-2};
     toy_spec odd = odd_spec(), square = square_spec(QUANT_F32), plain_heads = square_spec(QUANT_F32);
     plain_heads.hp.n_head_kv = plain_heads.hp.n_head;
     plain_heads.has_rope_factors = false;
@@ -63,6 +63,8 @@ static void f32_models_agree_with_double(void **state)
     assert_close_to_reference(&odd, KV_F16, N_PROMPT, f16_close, "F32, odd sizes, f16 cache");
     assert_close_to_reference(&square, KV_F32, 40, close, "F32");
     assert_close_to_reference(&plain_heads, KV_F32, 40, close, "F32, as many KV heads");
+    assert_close_to_reference(&square, KV_F16, 40, f16_close, "F32, f16 cache");
+    assert_close_to_reference(&square, KV_Q8_0, 40, q8_0_close, "F32, q8_0 cache");
 }
 
 /* The reference rounds activations to 8 bits as we do, so most rows are as close as f32 can be. Here and there a value lies so near
@@ -124,17 +126,62 @@ static void bits_do_not_depend_on_how_a_model_is_run(void **state)
     assert_same_however_it_is_run(&odd, KV_F32, "odd sizes, f32 cache");
     assert_same_however_it_is_run(&odd, KV_F16, "odd sizes, f16 cache");
     assert_same_however_it_is_run(&mixed, KV_F16, "mixed types");
+    assert_same_however_it_is_run(&mixed, KV_Q8_0, "mixed types, q8_0 cache");
+}
+
+/* Logits of the last N_LAST tokens of a long sequence, decoded one by one beside two short sequences. */
+enum { N_LONG = 319, N_LAST = 12, N_SHORT = 20 };
+
+static float *decode_beside_others(const toy_model *m, settings how)
+{
+    size_t n_vocab = m->hp.n_vocab;
+    int32_t tokens[N_LONG], faults[N_LONG];
+    make_tokens(tokens, N_LONG, m->hp.n_vocab, 1);
+    float *logits = calloc(N_LONG * n_vocab, sizeof *logits), *last = calloc(3 * N_LAST * n_vocab, sizeof *last);
+    chain *c = new_chain(m, how);
+    run_tokens(c, 0, 0, tokens, N_LONG - N_LAST, logits, faults);
+    for (uint32_t seq = 1; seq < 3; seq++) run_tokens(c, seq, 0, tokens + seq, N_SHORT, logits, faults);
+    for (uint32_t i = 0; i < N_LAST; i++) {
+        int32_t token = tokens[N_LONG - N_LAST + i], same[3] = {token, token, token};
+        const forward_row rows[3] = {{1, N_SHORT + i}, {0, N_LONG - N_LAST + i}, {2, N_SHORT + i}};
+        run_rows(c, rows, same, 3, last + 3 * i * n_vocab, faults);
+    }
+    free_chain(c);
+    free(logits);
+    return last;
+}
+
+/* Contexts so long that one KV head is worked on by several threads: more threads than heads, and as many as leave some over. */
+static void bits_do_not_depend_on_threads_in_long_contexts(void **state)
+{
+    (void)state;
+    toy_spec specs[] = {odd_spec(), square_spec(QUANT_F32), square_spec(QUANT_Q8_0)};
+    specs[1].hp.n_head = specs[1].hp.n_head_kv = 3;
+    for (size_t s = 0; s < sizeof specs / sizeof specs[0]; s++) {
+        toy_model *m = toy_model_new(&specs[s]);
+        settings how = plain;
+        how.kv = s == 2 ? KV_Q8_0 : KV_F16;
+        float *want = decode_beside_others(m, how);
+        for (how.n_threads = 2; how.n_threads <= 5; how.n_threads++) {
+            float *got = decode_beside_others(m, how);
+            assert_memory_equal(got, want, 3 * N_LAST * m->hp.n_vocab * sizeof *want);
+            free(got);
+        }
+        free(want);
+        toy_model_free(m);
+    }
 }
 
 static void bits_do_not_depend_on_the_kernels(void **state)
 {
     (void)state;
-    static const char *const names[] = {"avx2", "avx512", "neon", "wasm"};
+    static const char *const names[] = {"avx2", "avx512", "neon", "dotprod", "wasm"};
     toy_spec specs[] = {odd_spec(), mixed_spec(), square_spec(QUANT_Q4_K), square_spec(QUANT_BF16)};
     for (size_t s = 0; s < sizeof specs / sizeof specs[0]; s++) {
         toy_model *m = toy_model_new(&specs[s]);
         settings how = plain;
         how.isa = "scalar";
+        how.kv = s == 1 ? KV_Q8_0 : KV_F16;
         answer *want = new_answer(m, how);
         for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
             if (!kernels_named(names[i])) continue;
@@ -260,6 +307,7 @@ int main(void)
         cmocka_unit_test(f32_models_agree_with_double),
         cmocka_unit_test(quantized_models_agree_with_double),
         cmocka_unit_test(bits_do_not_depend_on_how_a_model_is_run),
+        cmocka_unit_test(bits_do_not_depend_on_threads_in_long_contexts),
         cmocka_unit_test(bits_do_not_depend_on_the_kernels),
         cmocka_unit_test(a_fork_goes_on_as_if_alone),
         cmocka_unit_test(scratch_is_told_exactly_and_taken_once),

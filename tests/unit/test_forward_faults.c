@@ -94,7 +94,7 @@ static void assert_every_row_is_found_out(const toy_spec *spec, tensor_role role
 static void a_nan_in_a_weight_is_found_in_its_layer(void **state)
 {
     (void)state;
-    static const char *const isas[] = {"scalar", "avx2", "avx512", "neon", "wasm"};
+    static const char *const isas[] = {"scalar", "avx2", "avx512", "neon", "dotprod", "wasm"};
     static const quant_type types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0, QUANT_Q8_0,
                                        QUANT_Q4_1, QUANT_Q2_K, QUANT_Q3_K, QUANT_Q4_K, QUANT_Q6_K};
     for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++) {
@@ -144,6 +144,52 @@ static void a_key_that_does_not_fit_the_cache_is_found(void **state)
     }
 }
 
+/* q8_0 takes much larger ones: what does not fit there is a scale, of the 127th part. */
+static void a_key_whose_scale_does_not_fit_the_cache_is_found(void **state)
+{
+    (void)state;
+    static const tensor_role roles[] = {TENSOR_ATTN_K_BIAS, TENSOR_ATTN_V_BIAS};
+    for (int i = 0; i < 2; i++) {
+        toy_spec spec = square_spec(QUANT_F32);
+        spec.has_biases = true;
+        toy_model *m = toy_model_new(&spec);
+        settings how = plain;
+        how.kv = KV_Q8_0;
+        vector_of(m, roles[i], 1)[19] = 70000;
+        answer *fits = new_answer(m, how);
+        vector_of(m, roles[i], 1)[19] = 2e7f;
+        answer *fails = new_answer(m, how);
+        for (int r = 0; r < N_PROMPT; r++) assert_int_equal(fits->faults[r], FORWARD_NO_FAULT);
+        for (int r = 0; r < N_PROMPT; r++) assert_int_equal(fails->faults[r], 1);
+        free_answer(fits);
+        free_answer(fails);
+        toy_model_free(m);
+    }
+}
+
+/* The last norm reports nothing itself: what overflows there, in one element of a row, makes every logit of the row not finite,
+ * whatever the head's type; also an element whose weights are all 0. */
+static void an_overflow_in_the_last_norm_is_found_in_the_head(void **state)
+{
+    (void)state;
+    static const quant_type types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q8_0,
+                                       QUANT_Q4_0, QUANT_Q5_1, QUANT_Q4_K, QUANT_Q6_K};
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+        toy_spec spec = square_spec(types[t]);
+        for (int zeros = 0; zeros < 2; zeros++) {
+            toy_model *m = toy_model_new(&spec);
+            const toy_tensor *head = toy_model_find(m, TENSOR_OUTPUT, 0);
+            if (zeros) memset(head->data, 0, head->n_bytes);
+            for (size_t i = 0; i < m->hp.n_embd; i++) vector_of(m, TENSOR_OUTPUT_NORM, 0)[i] = 3e38f;
+            answer *a = new_answer(m, plain);
+            for (int r = 0; r < N_PROMPT; r++) assert_int_equal(a->faults[r], m->hp.n_layer);
+            assert_true(all_zero(a->logits, N_PROMPT * m->hp.n_vocab));
+            free_answer(a);
+            toy_model_free(m);
+        }
+    }
+}
+
 /* A row that a stage before gave up: zeros in, zeros out, its fault unchanged, in spite of biases. */
 static void a_row_that_comes_with_a_fault_stays_as_it_is(void **state)
 {
@@ -177,6 +223,8 @@ int main(void)
         cmocka_unit_test(a_nan_in_a_weight_is_found_in_its_layer),
         cmocka_unit_test(a_nan_in_the_head_is_found_in_the_head),
         cmocka_unit_test(a_key_that_does_not_fit_the_cache_is_found),
+        cmocka_unit_test(a_key_whose_scale_does_not_fit_the_cache_is_found),
+        cmocka_unit_test(an_overflow_in_the_last_norm_is_found_in_the_head),
         cmocka_unit_test(a_row_that_comes_with_a_fault_stays_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

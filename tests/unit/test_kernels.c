@@ -9,121 +9,6 @@
 #include "contract.h"
 #include "kernel_harness.h"
 #include "panel.h"
-#include "tile.h"
-
-static const quant_type all_types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0,   QUANT_Q4_1,
-                                       QUANT_Q5_0, QUANT_Q5_1, QUANT_Q8_0, QUANT_Q2_K,   QUANT_Q3_K,
-                                       QUANT_Q4_K, QUANT_Q5_K, QUANT_Q6_K, QUANT_IQ4_NL, QUANT_IQ4_XS};
-enum { N_TYPES = sizeof all_types / sizeof all_types[0] };
-
-/* How weights are filled: any bits, or the largest of everything. */
-typedef enum fill { FILL_RANDOM, FILL_ONES, FILL_ZEROS, FILL_END } fill;
-
-/* f16 scales: ordinary ones, and now and then zero, a subnormal, the largest. */
-static uint16_t random_scale(void)
-{
-    static const uint16_t special[] = {0x0000, 0x8000, 0x0001, 0x83ff, 0x7bff, 0xfbff};
-    if (random_bits() % 16 == 0) return special[random_bits() % 6];
-    return quant_f32_to_f16(random_float() * 0.01f);
-}
-
-/* Where the f16 scales of a block are: byte offsets; the second is the first's twin where there is but one. */
-static void scale_offsets(quant_type type, size_t offset[2])
-{
-    offset[0] = offset[1] = 0;
-    switch (type) {
-    case QUANT_Q4_1:
-    case QUANT_Q5_1:
-    case QUANT_Q4_K:
-    case QUANT_Q5_K: offset[1] = 2; break;
-    case QUANT_Q2_K: offset[0] = 80, offset[1] = 82; break;
-    case QUANT_Q3_K: offset[0] = offset[1] = 108; break;
-    case QUANT_Q6_K: offset[0] = offset[1] = 208; break;
-    default: break;
-    }
-}
-
-static void fill_block(quant_type type, uint8_t *block, fill how)
-{
-    const quant_traits *t = quant_traits_of(type);
-    if (t->act_block == 0) {
-        uint32_t bits = random_bits();
-        float f = random_float();
-        if (type == QUANT_F16) bits = quant_f32_to_f16(f);
-        if (type == QUANT_F32) memcpy(&bits, &f, sizeof bits);
-        if (type == QUANT_BF16) bits = (bits & 0x8fff) | 0x3000;
-        memcpy(block, &bits, t->block_bytes);
-        return;
-    }
-    for (size_t i = 0; i < t->block_bytes; i++)
-        block[i] = how == FILL_RANDOM ? (uint8_t)random_bits() : how == FILL_ONES ? 0xff : 0;
-    size_t offset[2];
-    scale_offsets(type, offset);
-    for (int i = 0; i < 2; i++) {
-        uint16_t scale = how == FILL_RANDOM ? random_scale() : 0x3c00;
-        memcpy(block + offset[i], &scale, sizeof scale);
-    }
-}
-
-/* A matrix and activations that fit together, and what the contract says of their product. */
-typedef struct problem {
-    matrix w, tiled; /* the same matrix in both layouts */
-    activations x;
-    uint8_t *w_memory; /* the matrix begins at its second byte */
-    size_t w_bytes, tiled_bytes, panel_bytes;
-    float *x_memory;
-    float *expected; /* [x.n_rows, w.n_rows] */
-} problem;
-
-static void fill_weights(problem *p, fill how)
-{
-    const quant_traits *t = quant_traits_of(p->w.type);
-    for (size_t at = 0; at < p->w_bytes; at += t->block_bytes) fill_block(p->w.type, p->w_memory + 1 + at, how);
-}
-
-static void fill_activations(problem *p, fill how)
-{
-    activations *x = &p->x;
-    for (size_t i = 0; i < (size_t)x->n_rows * x->n_cols; i++) {
-        p->x_memory[i] = how == FILL_RANDOM ? random_float() * (random_bits() % 32 ? 1.0f : 100.0f) : i % 3 ? 1.0f : -1.0f;
-        if (x->block) x->q[i] = how == FILL_RANDOM ? (int8_t)((int)(random_bits() % 255) - 127) : how == FILL_ONES ? 127 : -127;
-    }
-    if (!x->block) return;
-    for (size_t i = 0; i < (size_t)x->n_rows * x->n_cols / x->block; i++) {
-        x->d[i] = how == FILL_RANDOM ? (random_bits() % 64 ? fabsf(random_float()) : 0) : 1.0f;
-    }
-}
-
-/* n bytes at a multiple of 64, freed with free. Sanitizers see what lies beyond. */
-static uint8_t *new_aligned(size_t n)
-{
-    void *p = NULL;
-    assert_int_equal(posix_memalign(&p, TILE_ALIGNMENT, n), 0);
-    memset(p, 0xa5, n);
-    return p;
-}
-
-/* The matrix once more, in tiles, and the activations in panels. */
-static void make_tiles(problem *p)
-{
-    uint64_t n_bytes;
-    assert_true(tile_matrix_bytes(p->w.type, p->w.n_rows, p->w.n_cols, &n_bytes));
-    uint8_t *tiles = new_aligned((size_t)n_bytes);
-    size_t one = tile_bytes(p->w.type, p->w.n_cols);
-    for (size_t r = 0; r < p->w.n_rows; r += TILE_ROWS) {
-        size_t n = p->w.n_rows - r < TILE_ROWS ? p->w.n_rows - r : TILE_ROWS;
-        tile_pack(tiles + r / TILE_ROWS * one, p->w.type, p->w.data + r * p->w.row_bytes, n, p->w.n_cols);
-    }
-    p->tiled = p->w;
-    p->tiled.data = tiles;
-    p->tiled.layout = MATRIX_TILES;
-    p->tiled_bytes = (size_t)n_bytes;
-    p->panel_bytes = panel_set_bytes(p->x.n_rows, p->x.n_cols, p->x.block);
-    p->x.panels = malloc(p->panel_bytes);
-    assert_non_null(p->x.panels);
-    memset(p->x.panels, 0xa5, p->panel_bytes);
-    activations_pack(&p->x, 0, p->x.n_rows);
-}
 
 /* One row of activations alone, with a panel of its own: free it. */
 static activations activations_one(const activations *x, size_t row)
@@ -138,45 +23,19 @@ static activations activations_one(const activations *x, size_t row)
     return one;
 }
 
-static problem problem_new(quant_type type, size_t n_rows, size_t n_cols, size_t n_x, fill how)
+/* With what the contract says of their product. */
+static problem contract_problem(quant_type type, size_t n_rows, size_t n_cols, size_t n_x, fill how)
 {
-    const quant_traits *t = quant_traits_of(type);
-    problem p = {0};
-    size_t row_bytes = n_cols / t->block_elems * t->block_bytes;
-    p.w_bytes = n_rows * row_bytes;
-    p.w_memory = malloc(p.w_bytes + 1);
-    assert_non_null(p.w_memory);
-    p.w = (matrix){type, (uint32_t)n_rows, (uint32_t)n_cols, row_bytes, p.w_memory + 1, MATRIX_ROWS};
-    fill_weights(&p, how);
-    p.x_memory = new_floats(n_x * n_cols);
-    p.x = (activations){(uint32_t)n_x, (uint32_t)n_cols, t->act_block, p.x_memory, NULL, NULL, NULL};
-    if (t->act_block) {
-        p.x.q = malloc(n_x * n_cols);
-        p.x.d = new_floats(n_x * n_cols / t->act_block);
-        assert_non_null(p.x.q);
-    }
-    fill_activations(&p, how);
-    make_tiles(&p);
+    problem p = problem_new(type, n_rows, n_cols, n_x, how);
     p.expected = new_floats(n_x * n_rows);
     for (size_t i = 0; i < n_x; i++) {
         const int8_t *q = p.x.q ? p.x.q + i * n_cols : NULL;
-        const float *d = p.x.d ? p.x.d + i * n_cols / t->act_block : NULL;
+        const float *d = p.x.d ? p.x.d + i * n_cols / p.x.block : NULL;
         for (size_t r = 0; r < n_rows; r++) {
-            p.expected[i * n_rows + r] = contract_dot(type, p.w.data + r * row_bytes, p.x.x + i * n_cols, q, d, n_cols);
+            p.expected[i * n_rows + r] = contract_dot(type, p.w.data + r * p.w.row_bytes, p.x.x + i * n_cols, q, d, n_cols);
         }
     }
     return p;
-}
-
-static void problem_free(problem *p)
-{
-    free(p->w_memory);
-    free((void *)(uintptr_t)p->tiled.data);
-    free(p->x.panels);
-    free(p->x_memory);
-    free(p->x.q);
-    free(p->x.d);
-    free(p->expected);
 }
 
 static uint64_t checksum(const void *data, size_t n)
@@ -206,7 +65,7 @@ static const char *what_is(const matrix *w)
 
 static void check_matmul(const kernels *table, quant_type type, size_t n_rows, size_t n_cols, size_t n_x, fill how)
 {
-    problem p = problem_new(type, n_rows, n_cols, n_x, how);
+    problem p = contract_problem(type, n_rows, n_cols, n_x, how);
     uint64_t before = problem_checksum(&p);
     const matrix *layouts[] = {&p.w, &p.tiled};
     for (int i = 0; i < 2; i++) {
@@ -267,6 +126,21 @@ static void matmul_of_many_activation_rows_gives_the_contracts_bits(void **state
     }
 }
 
+/* Rows that are longer than what is packed or converted at a time. */
+static void matmul_of_long_rows_gives_the_contracts_bits(void **state)
+{
+    (void)state;
+    static const size_t x_counts[] = {1, 3, 8, 21};
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t t = 0; t < N_TYPES; t++) {
+            const size_t block = quant_traits_of(all_types[t])->block_elems;
+            for (size_t n = 0; n < 4; n++)
+                check_matmul(table, all_types[t], 21, block == 1 ? 777 : 19 * 256 + block % 256, x_counts[n], FILL_RANDOM);
+        }
+    }
+}
+
 /* The same with weight rows in two parts, whose results lie beside each other. */
 static void matmul_of_many_activation_rows_in_parts_gives_the_bits_of_the_whole(void **state)
 {
@@ -275,7 +149,7 @@ static void matmul_of_many_activation_rows_in_parts_gives_the_bits_of_the_whole(
     const kernels *table;
     for (size_t i = 0; (table = next_table(&i));) {
         for (size_t t = 0; t < N_TYPES; t++) {
-            problem p = problem_new(all_types[t], ROWS, 256, N_X, FILL_RANDOM);
+            problem p = contract_problem(all_types[t], ROWS, 256, N_X, FILL_RANDOM);
             const matrix *layouts[] = {&p.w, &p.tiled};
             for (int l = 0; l < 2; l++) {
                 float *y = marked_floats(N_X * ROWS);
@@ -298,7 +172,7 @@ static void matmul_in_parts_gives_the_bits_of_the_whole(void **state)
     const kernels *table;
     for (size_t i = 0; (table = next_table(&i));) {
         for (size_t t = 0; t < N_TYPES; t++) {
-            problem p = problem_new(all_types[t], ROWS, COLS, N_X, FILL_RANDOM);
+            problem p = contract_problem(all_types[t], ROWS, COLS, N_X, FILL_RANDOM);
             float *y = marked_floats(N_X * STRIDE), *expected = new_floats(N_X * STRIDE);
             memcpy(expected, y, N_X * STRIDE * sizeof *y);
             for (size_t n = 0; n < N_X; n++) memcpy(expected + n * STRIDE, p.expected + n * ROWS, ROWS * sizeof *y);
@@ -327,7 +201,7 @@ static void matmul_of_some_rows_leaves_the_others_alone(void **state)
     const kernels *table;
     for (size_t i = 0; (table = next_table(&i));) {
         for (size_t t = 0; t < N_TYPES; t++) {
-            problem p = problem_new(all_types[t], ROWS, 256, N_X, FILL_RANDOM);
+            problem p = contract_problem(all_types[t], ROWS, 256, N_X, FILL_RANDOM);
             const matrix *layouts[] = {&p.w, &p.tiled};
             for (size_t c = 0; c < 2 * sizeof ranges / sizeof ranges[0]; c++) {
                 const size_t *range = ranges[c / 2];
@@ -353,7 +227,7 @@ static void matmul_is_close_to_the_exact_product(void **state)
     size_t i = 0;
     const kernels *table = next_table(&i);
     for (size_t t = 0; t < N_TYPES; t++) {
-        problem p = problem_new(all_types[t], ROWS, COLS, 1, FILL_RANDOM);
+        problem p = contract_problem(all_types[t], ROWS, COLS, 1, FILL_RANDOM);
         float y[ROWS], w[COLS];
         table->matmul(y, ROWS, &p.w, &p.x, 0, ROWS);
         for (size_t r = 0; r < ROWS; r++) {
@@ -461,6 +335,7 @@ int main(void)
         cmocka_unit_test(matmul_gives_the_contracts_bits),
         cmocka_unit_test(matmul_of_extreme_values_gives_the_contracts_bits),
         cmocka_unit_test(matmul_of_many_activation_rows_gives_the_contracts_bits),
+        cmocka_unit_test(matmul_of_long_rows_gives_the_contracts_bits),
         cmocka_unit_test(matmul_of_many_activation_rows_in_parts_gives_the_bits_of_the_whole),
         cmocka_unit_test(matmul_in_parts_gives_the_bits_of_the_whole),
         cmocka_unit_test(matmul_of_some_rows_leaves_the_others_alone),

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "attention.h"
 #include "kernel_harness.h"
 
 /* ---- memory that ends at a page nobody may touch ---- */
@@ -47,30 +48,7 @@ static float *guarded_copy(const float *x, size_t n)
 
 /* ---- data ---- */
 
-typedef enum data_kind { FINITE, ANY } data_kind;
-
-/* One of: an ordinary number, any bits, a subnormal, one at the edge of something. */
-static float odd_float(data_kind kind)
-{
-    static const float edges[] = {0.0f,      -0.0f,     0x1p-149f, -0x1p-149f, 0x1p-126f, 1.0f,      -1.0f,    87.0f,
-                                  -87.0f,    -87.1f,    88.0f,     88.1f,      65504.0f,  65519.0f,  0x1p-24f, 0x1p-25f,
-                                  0x1p-100f, 0x1p-101f, 0x1p63f,   3.4e38f,    INFINITY,  -INFINITY, NAN};
-    enum { N_EDGES = sizeof edges / sizeof edges[0] };
-    uint32_t bits = random_bits();
-    float f;
-    switch (random_bits() % 8) {
-    case 0: memcpy(&f, &bits, sizeof f); break;
-    case 1:
-        bits &= 0x807fffff;
-        memcpy(&f, &bits, sizeof f);
-        break;
-    case 2: f = edges[bits % N_EDGES]; break;
-    default: f = random_float() * 10; break;
-    }
-    return kind == ANY || isfinite(f) ? f : 0.5f;
-}
-
-/* n such numbers; those of one call are alike in that some are all ordinary, so that not every sum is NaN. */
+/* n numbers of odd_float; those of one call are alike in that some are all ordinary, so that not every sum is NaN. */
 static float *odd_floats(size_t n, data_kind kind)
 {
     float *x = guarded(n * sizeof *x);
@@ -284,37 +262,67 @@ typedef struct cache {
     size_t n_pages, page_bytes;
 } cache;
 
-static size_t elem_bytes(kv_type type)
+/* Any f16 that is finite: subnormals, both zeros and the largest among them. */
+static uint16_t finite_f16(void)
 {
-    return type == KV_F16 ? 2 : 4;
+    uint16_t h = (uint16_t)random_bits();
+    return (h & 0x7c00) == 0x7c00 ? h ^ 0x4000 : h;
 }
 
-static void fill_cache_values(uint8_t *out, kv_type type, size_t n)
+static void fill_f16(uint8_t *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        uint16_t h = (uint16_t)random_bits();
-        if ((h & 0x7c00) == 0x7c00) h ^= 0x4000; /* finite: subnormals, both zeros and the largest among them */
-        float f = random_bits() % 8 ? random_float() : odd_float(FINITE) * 0x1p-64f;
-        if (type == KV_F16) {
-            memcpy(out + i * sizeof h, &h, sizeof h);
-        } else {
-            memcpy(out + i * sizeof f, &f, sizeof f);
-        }
+        uint16_t h = finite_f16();
+        memcpy(out + i * sizeof h, &h, sizeof h);
     }
+}
+
+static void fill_bytes(uint8_t *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) out[i] = (uint8_t)random_bits();
+}
+
+static void fill_f32(uint8_t *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float f = random_bits() % 8 ? random_float() : odd_float(FINITE) * 0x1p-64f;
+        memcpy(out + i * sizeof f, &f, sizeof f);
+    }
+}
+
+static void fill_keys(uint8_t *out, kv_type type, size_t n_embd_head)
+{
+    if (type == KV_F16) fill_f16(out, KV_PAGE_POSITIONS * n_embd_head);
+    if (type == KV_F32) fill_f32(out, KV_PAGE_POSITIONS * n_embd_head);
+    if (type != KV_Q8_0) return;
+    for (size_t group = 0; group < 4 * n_embd_head / KV_GROUP_ELEMS; group++, out += KV_KEY_GROUP_BYTES) {
+        fill_f16(out, KV_BLOCK_POSITIONS);
+        fill_bytes(out + 2 * KV_BLOCK_POSITIONS, KV_BLOCK_POSITIONS * KV_GROUP_ELEMS);
+    }
+}
+
+static void fill_values(uint8_t *out, kv_type type, size_t n_embd_head)
+{
+    size_t n_scales = n_embd_head / KV_GROUP_ELEMS * KV_PAGE_POSITIONS;
+    if (type == KV_F16) fill_f16(out, KV_PAGE_POSITIONS * n_embd_head);
+    if (type == KV_F32) fill_f32(out, KV_PAGE_POSITIONS * n_embd_head);
+    if (type != KV_Q8_0) return;
+    fill_f16(out, n_scales);
+    fill_bytes(out + 2 * n_scales, KV_PAGE_POSITIONS * n_embd_head);
 }
 
 /* values_last: which of the two ends at the page's last byte. They lie at odd offsets where their types allow. */
 static cache cache_new(kv_type type_k, kv_type type_v, size_t n_pos, size_t n_embd_head, int values_last)
 {
-    size_t n = KV_PAGE_POSITIONS * n_embd_head, k_bytes = n * elem_bytes(type_k), v_bytes = n * elem_bytes(type_v);
+    size_t k_bytes = (size_t)kv_run_bytes(type_k, n_embd_head), v_bytes = (size_t)kv_run_bytes(type_v, n_embd_head);
     cache c = {.n_pages = (n_pos + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS, .page_bytes = 4 + k_bytes + v_bytes};
     c.head = (kv_head){NULL, values_last ? 4 : 4 + v_bytes, values_last ? 4 + k_bytes : 4, type_k, type_v};
     c.pages = malloc(c.n_pages * sizeof *c.pages);
     assert_non_null(c.pages);
     for (size_t p = 0; p < c.n_pages; p++) {
         uint8_t *page = guarded(c.page_bytes);
-        fill_cache_values(page + c.head.k_offset, type_k, n);
-        fill_cache_values(page + c.head.v_offset, type_v, n);
+        fill_keys(page + c.head.k_offset, type_k, n_embd_head);
+        fill_values(page + c.head.v_offset, type_v, n_embd_head);
         c.pages[p] = page;
     }
     c.head.pages = c.pages;
@@ -327,36 +335,94 @@ static void cache_free(cache *c)
     free(c->pages);
 }
 
+/* n_pos: of the first of n_row rows, each of n_head queries. */
 typedef struct shape {
     kv_type type_k, type_v;
-    size_t n_pos, n_embd_head, n_q;
+    size_t n_pos, n_embd_head, n_head, n_row;
 } shape;
 
-static void check_attention(const kernels *table, shape s, const cache *c, const float *q)
+/* The first type that takes heads of this size, from one on. */
+static kv_type type_for(size_t type, size_t n_embd_head)
 {
-    size_t n = s.n_q * s.n_embd_head, n_scores = s.n_q * ((s.n_pos + 15) / 16 * 16);
-    float *out = guarded(n * sizeof *out), *expected = new_floats(n), *expected_scores = new_floats(n_scores);
-    float *scores = guarded(n_scores * sizeof *scores), scale = 1.0f / sqrtf((float)s.n_embd_head);
-    scalar()->attention(expected, q, s.n_q, &c->head, s.n_pos, s.n_embd_head, scale, expected_scores);
-    table->attention(out, q, s.n_q, &c->head, s.n_pos, s.n_embd_head, scale, scores);
+    kv_type t = (kv_type)(type % (KV_TYPE_LAST + 1));
+    return kv_type_takes(t, n_embd_head) ? t : KV_F16;
+}
+
+static attention attention_of(shape s, const cache *c, float *out, size_t out_stride)
+{
+    return (attention){.kv = c->head,
+                       .n_query = s.n_head * s.n_row,
+                       .n_head = s.n_head,
+                       .n_pos = s.n_pos,
+                       .n_embd_head = s.n_embd_head,
+                       .out = out,
+                       .out_stride = out_stride};
+}
+
+/* How much of each step a call does. */
+typedef enum cut { WHOLE, IN_PIECES } cut;
+
+/* Pieces are the smallest possible, the last one first. */
+static void run_in_pieces(const kernels *table, const attention *a)
+{
+    for (size_t p = attention_n_pages(a); p-- > 0;) table->attention_scores(a, p, p + 1);
+    for (size_t i = a->n_query; i-- > 0;) table->attention_softmax(a, i, i + 1);
+    for (size_t v = (a->n_embd_head + 15) / 16; v-- > 0;)
+        table->attention_values(a, 16 * v, 16 * v + 16 < a->n_embd_head ? 16 * v + 16 : a->n_embd_head);
+}
+
+/* q, out: rows `stride` apart. */
+static void attend(const kernels *table, shape s, const cache *c, const float *q, float *out, size_t stride, cut how)
+{
+    float scale = 1.0f / sqrtf((float)s.n_embd_head);
+    attention a = attention_of(s, c, out, stride);
+    size_t n = (size_t)attention_scratch_floats(a.n_query, attention_last_n_pos(&a), s.n_embd_head);
+    float *scratch = guarded(n * sizeof *scratch);
+    random_floats(scratch, n); /* nothing is taken to be zero */
+    attention_use_scratch(&a, scratch);
+    attention_pack_queries(&a, q, stride, scale);
+    if (how == IN_PIECES) {
+        run_in_pieces(table, &a);
+    } else {
+        table->attention_scores(&a, 0, attention_n_pages(&a));
+        table->attention_softmax(&a, 0, a.n_query);
+        table->attention_values(&a, 0, s.n_embd_head);
+    }
+    guarded_free(scratch, n * sizeof *scratch);
+}
+
+/* All rows together give what scalar gives row by row. */
+static void check_attention(const kernels *table, shape s, const cache *c, const float *q, size_t stride)
+{
+    size_t n = s.n_row * stride, n_row_elems = s.n_head * s.n_embd_head;
+    float *out = guarded(n * sizeof *out), *expected = new_floats(n);
+    memcpy(out, expected, n * sizeof *out); /* what lies between rows stays */
+    for (size_t row = 0; row < s.n_row; row++) {
+        shape one = s;
+        one.n_row = 1;
+        one.n_pos = s.n_pos + row;
+        attend(scalar(), one, c, q + row * stride, expected + row * stride, n_row_elems, WHOLE);
+    }
+    attend(table, s, c, q, out, stride, WHOLE);
     assert_same_numbers(table->isa, "attention, positions", s.n_pos, expected, out, n);
+    attend(table, s, c, q, out, stride, IN_PIECES);
+    assert_same_numbers(table->isa, "attention in pieces, positions", s.n_pos, expected, out, n);
     guarded_free(out, n * sizeof *out);
-    guarded_free(scores, n_scores * sizeof *scores);
     free(expected);
-    free(expected_scores);
 }
 
 static void check_attention_shape(const kernels *table, shape s)
 {
-    size_t n = s.n_q * s.n_embd_head;
-    cache c = cache_new(s.type_k, s.type_v, s.n_pos, s.n_embd_head, (int)(s.n_q % 2));
+    size_t n_row_elems = s.n_head * s.n_embd_head, stride = n_row_elems + s.n_pos % 3, n = s.n_row * stride;
+    cache c = cache_new(s.type_k, s.type_v, s.n_pos + s.n_row - 1, s.n_embd_head, (int)(s.n_head % 2));
     float *q = guarded(n * sizeof *q);
     for (size_t i = 0; i < n; i++) q[i] = random_bits() % 16 ? random_float() * 0.01f : odd_float(FINITE) * 0x1p-80f;
-    check_attention(table, s, &c, q);
-    q[n / 2] = INFINITY; /* one head is not finite, the others are not touched by that */
-    check_attention(table, s, &c, q);
-    q[n / 2] = NAN;
-    check_attention(table, s, &c, q);
+    check_attention(table, s, &c, q, stride);
+    size_t bad = s.n_row / 2 * stride + n_row_elems / 2;
+    q[bad] = INFINITY; /* one query is not finite, the others are not touched by that */
+    check_attention(table, s, &c, q, stride);
+    q[bad] = NAN;
+    check_attention(table, s, &c, q, stride);
     guarded_free(q, n * sizeof *q);
     cache_free(&c);
 }
@@ -365,29 +431,34 @@ static void attention_agrees_with_scalar(void **state)
 {
     (void)state;
     static const size_t positions[] = {1, 2, 15, 16, 17, 31, 33, 48, 63, 64, 65, 100, 128, 193};
-    static const size_t head_sizes[] = {1, 2, 7, 15, 16, 17, 31, 48, 64, 80, 100, 128, 200, 256};
+    static const size_t head_sizes[] = {1, 2, 7, 15, 16, 17, 31, 32, 48, 64, 80, 96, 100, 128, 200, 256};
     enum { N_POSITIONS = sizeof positions / sizeof positions[0], N_HEAD_SIZES = sizeof head_sizes / sizeof head_sizes[0] };
     const kernels *table;
     for (size_t i = 0; (table = next_table(&i));) {
         for (size_t p = 0; p < N_POSITIONS; p++) {
             for (size_t s = 0; s < N_HEAD_SIZES; s++) {
-                size_t n_q = 1 + (p * N_HEAD_SIZES + s) % 17; /* prime to the number of sizes: all pairs come up */
-                check_attention_shape(table, (shape){p % 2, s % 2, positions[p], head_sizes[s], n_q});
-                check_attention_shape(table, (shape){s % 2, p % 2, positions[p], head_sizes[s], 1 + (n_q + 6) % 17});
+                size_t n = head_sizes[s], n_head = 1 + (p * N_HEAD_SIZES + s) % 17; /* prime to the number of sizes */
+                check_attention_shape(table, (shape){type_for(p, n), type_for(s, n), positions[p], n, n_head, 1});
+                check_attention_shape(table,
+                                      (shape){type_for(s + 2, n), type_for(p + 2, n), positions[p], n, 1 + s % 5, 1 + p % 6});
             }
         }
     }
 }
 
-/* Every number of heads with every remainder of positions and elements. */
-static void attention_of_any_number_of_heads_agrees_with_scalar(void **state)
+/* Every number of queries, as heads and as rows, with every remainder of positions and elements. */
+static void attention_of_any_number_of_queries_agrees_with_scalar(void **state)
 {
     (void)state;
     const kernels *table;
     for (size_t i = 0; (table = next_table(&i));) {
-        for (size_t n_q = 1; n_q <= 20; n_q++) {
-            check_attention_shape(table, (shape){KV_F16, KV_F16, 64 + 3 * n_q, 64, n_q});
-            check_attention_shape(table, (shape){KV_F32, KV_F32, 64 + 3 * n_q, 72, n_q});
+        for (size_t n = 1; n <= 26; n++) {
+            check_attention_shape(table, (shape){KV_F16, KV_F16, 64 + 3 * n, 64, n, 1});
+            check_attention_shape(table, (shape){KV_F32, KV_F32, 64 + 3 * n, 72, n, 1});
+            check_attention_shape(table, (shape){KV_Q8_0, KV_Q8_0, 64 + 3 * n, 64, n, 1});
+            check_attention_shape(table, (shape){KV_F16, KV_Q8_0, 60, 32, 1, n});
+            check_attention_shape(table, (shape){KV_Q8_0, KV_F16, 120, 32, 2, n});
+            check_attention_shape(table, (shape){KV_F32, KV_F32, 1, 24, 3, n});
         }
     }
 }
@@ -410,12 +481,14 @@ static void kv_store_agrees_with_scalar(void **state)
     (void)state;
     const kernels *table;
     for (size_t i = 0; (table = next_table(&i));) {
-        for (size_t n = 1; n <= 130; n += n < 70 ? 1 : 15) {
+        for (size_t n = 1; n <= 130; n += n < 70 ? 1 : n < 96 ? 26 : 16) {
             float *k = guarded(n * sizeof *k), *v = guarded(n * sizeof *v);
-            for (size_t type = 0; type < 4; type++) {
-                shape s = {type % 2, type / 2, 1, n, 1};
+            for (size_t type = 0; type < 9; type++) {
+                shape s = {type_for(type, n), type_for(type / 3, n), 1, n, 1, 1};
                 for (size_t d = 0; d < n; d++) k[d] = odd_float(FINITE), v[d] = odd_float(FINITE);
                 check_kv_store(table, s, random_bits() % 64, k, v); /* mostly too large for f16 */
+                for (size_t d = 0; d < n; d++) k[d] = random_float(), v[d] = odd_float(FINITE) * 0x1p-120f;
+                check_kv_store(table, s, random_bits() % 64, k, v); /* groups of zeros */
                 for (size_t d = 0; d < n; d++) {
                     if (!(fabsf(k[d]) < 65520)) k[d] = 65519.996f;
                     if (!(fabsf(v[d]) < 65520)) v[d] = -65519.996f;
@@ -448,7 +521,27 @@ static void kv_store_rounds_every_f16_as_scalar(void **state)
                 k[3 * lower + 2] = nextafterf(halfway, INFINITY);
             }
             for (size_t d = 0; d < N; d++) v[d] = -k[d];
-            check_kv_store(table, (shape){KV_F16, KV_F16, 1, N, 1}, upper % 64, k, v);
+            check_kv_store(table, (shape){KV_F16, KV_F16, 1, N, 1, 1}, upper % 64, k, v);
+        }
+    }
+}
+
+/* Scales of q8_0 that just fit f16, and that just do not; f16 subnormals. */
+static void kv_store_of_large_and_small_groups_agrees_with_scalar(void **state)
+{
+    (void)state;
+    enum { N = 64 };
+    const float tops[] = {8320904.0f, 8321000.0f, 8321039.5f, 8321040.0f, 8321041.0f, 3e38f, 0x1p-10f, 0x1p-20f, 0x1p-40f};
+    float k[N], v[N];
+    const kernels *table;
+    for (size_t i = 0; (table = next_table(&i));) {
+        for (size_t t = 0; t < sizeof tops / sizeof tops[0]; t++) {
+            for (size_t at = 0; at < N; at++) {
+                for (size_t d = 0; d < N; d++) k[d] = random_float() * tops[t] * 0.5f, v[d] = random_float();
+                k[at] = at % 2 ? tops[t] : -tops[t];
+                check_kv_store(table, (shape){KV_Q8_0, KV_F32, 1, N, 1, 1}, at, k, v);
+                check_kv_store(table, (shape){KV_F32, KV_Q8_0, 1, N, 1, 1}, at, v, k);
+            }
         }
     }
 }
@@ -464,9 +557,10 @@ int main(void)
         cmocka_unit_test(exp_agrees_with_scalar_everywhere),
         cmocka_unit_test(max_sum_exp_agrees_with_scalar),
         cmocka_unit_test(attention_agrees_with_scalar),
-        cmocka_unit_test(attention_of_any_number_of_heads_agrees_with_scalar),
+        cmocka_unit_test(attention_of_any_number_of_queries_agrees_with_scalar),
         cmocka_unit_test(kv_store_agrees_with_scalar),
         cmocka_unit_test(kv_store_rounds_every_f16_as_scalar),
+        cmocka_unit_test(kv_store_of_large_and_small_groups_agrees_with_scalar),
     };
     return cmocka_run_group_tests_name("kernels: vectors and attention against scalar", tests, NULL, NULL);
 }

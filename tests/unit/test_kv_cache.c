@@ -260,6 +260,29 @@ static void a_slice_without_layers_keeps_lengths(void **state)
     kv_cache_free(c);
 }
 
+/* Heads of a page lie one behind the other, keys before values, each with room for what its type takes. */
+static void heads_do_not_overlap(void **state)
+{
+    (void)state;
+    kv_cache_spec spec = small_spec;
+    spec.type_k = KV_Q8_0;
+    spec.n_embd_head = 64;
+    kv_cache *c = new_cache(&spec);
+    yl_error err;
+    assert_int_equal(kv_cache_append(c, 2, 70, &err), YL_OK);
+    size_t offset = 0;
+    for (uint32_t layer = 0; layer < N_LAYER; layer++) {
+        for (uint32_t head = 0; head < N_HEAD_KV; head++) {
+            kv_head h = kv_cache_head(c, 2, layer, head);
+            assert_int_equal(h.k_offset, offset);
+            assert_int_equal(h.v_offset, offset + KV_PAGE_POSITIONS * (64 + 2 * 2)); /* two f16 scales for 64 int8 */
+            offset = h.v_offset + KV_PAGE_POSITIONS * 64 * 2;
+        }
+    }
+    assert_int_equal(kv_cache_page(c, 2, 64) - kv_cache_page(c, 2, 63), offset);
+    kv_cache_free(c);
+}
+
 static void impossible_shapes_are_refused(void **state)
 {
     (void)state;
@@ -271,6 +294,10 @@ static void impossible_shapes_are_refused(void **state)
     assert_null(c);
     type.type_v = (kv_type)7;
     assert_int_equal(kv_cache_new(&c, &type, allocator_heap(), &err), YL_EINVAL);
+    type.type_v = KV_Q8_0; /* heads of 3 */
+    assert_int_equal(kv_cache_new(&c, &type, allocator_heap(), &err), YL_EINVAL);
+    assert_non_null(strstr(err.msg, "multiple"));
+    assert_null(c);
     huge.n_ctx = huge.n_seq = huge.n_head_kv = huge.n_embd_head = huge.n_layer = UINT32_MAX;
     assert_true(kv_cache_bytes(&huge) == UINT64_MAX);
     assert_int_equal(kv_cache_new(&c, &huge, allocator_heap(), &err), YL_ELIMIT);
@@ -322,6 +349,7 @@ int main(void)
         cmocka_unit_test(slots_behind_the_end_of_a_used_page_are_zeroed),
         cmocka_unit_test(pages_are_aligned),
         cmocka_unit_test(a_slice_without_layers_keeps_lengths),
+        cmocka_unit_test(heads_do_not_overlap),
         cmocka_unit_test(impossible_shapes_are_refused),
         cmocka_unit_test(bytes_are_told_exactly),
         cmocka_unit_test(failing_memory_leaves_nothing_behind),

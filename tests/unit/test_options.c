@@ -76,12 +76,12 @@ static void short_long_and_customary_names_are_understood(void **state)
     (void)state;
     options o;
     check(&o, COMMAND_RUN,
-          WORDS("-mx.gguf", "-n", "-1", "--n-predict", "7", "-ub", "64", "-ctk", "f32", "--cache-type-v=f32", "-sp", "-s", "42",
+          WORDS("-mx.gguf", "-n", "-1", "--n-predict", "7", "-ub", "64", "-ctk", "q8_0", "--cache-type-v=f32", "-sp", "-s", "42",
                 "--temp=0", "--top-nsigma", "1.5", "--no-mmap", "--no-escape", "-w", "3", "-vv", "-t4", "Hello"));
     assert_string_equal(o.model, "x.gguf");
     assert_int_equal(o.n_predict, 7);
     assert_int_equal(o.n_ubatch, 64);
-    assert_int_equal(o.type_k, KV_F32);
+    assert_int_equal(o.type_k, KV_Q8_0);
     assert_int_equal(o.type_v, KV_F32);
     assert_true(o.special && !o.mmap && !o.escape);
     assert_int_equal(o.seed, 42);
@@ -140,7 +140,7 @@ static void values_are_parsed_whole_and_within_their_range(void **state)
     check_refused(COMMAND_RUN, WORDS("--temp=1e"), "--temp: '1e' is not a number");
     check_refused(COMMAND_RUN, WORDS("--top-p", "1.5"), "--top-p: 1.5 is not between 0 and 1");
     check_refused(COMMAND_RUN, WORDS("-ub", "0"), "-ub: 0 is not between 1 and 2048");
-    check_refused(COMMAND_RUN, WORDS("-ctk", "q8_0"), "is not f16 or f32");
+    check_refused(COMMAND_RUN, WORDS("-ctk", "q4_0"), "is not f16, f32 or q8_0");
     check_refused(COMMAND_RUN, WORDS("-m"), "-m needs a value");
     check_refused(COMMAND_RUN, WORDS("-p", "x", "--model"), "--model needs a value");
     check_refused(COMMAND_RUN, WORDS("--cache-size", "much"), "a number of bytes");

@@ -1,8 +1,10 @@
-/* test_thread_pool.c: every element is done once, by the thread that was promised, with the contract's arithmetic; under pressure
- * too: more threads than cores, loops that follow at once and after pauses. Run under TSan as well. */
+/* test_thread_pool.c: every element is done once, in whole grains, with the contract's arithmetic; who is slow or late does less,
+ * and nobody touches a loop that is over. Under pressure too: more threads than cores, loops that follow at once and after pauses.
+ * Run under TSan as well. */
 #include <float.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,44 +21,34 @@ enum { N_MAX = 1000 };
 
 /* Plain memory on purpose: TSan sees whether the pool orders the accesses. */
 typedef struct work {
+    size_t n, grain;
+    uint32_t n_threads;
     uint32_t times[N_MAX];
     uint32_t thread[N_MAX];
-    size_t begin[THREAD_POOL_MAX], end[THREAD_POOL_MAX];
-    uint32_t calls[THREAD_POOL_MAX];
+    uint32_t broken[THREAD_POOL_MAX]; /* blocks whose limits are none */
 } work;
 
 static void count(void *arg, size_t begin, size_t end, uint32_t thread)
 {
     work *w = arg;
-    w->calls[thread]++;
-    w->begin[thread] = begin;
-    w->end[thread] = end;
+    bool is_cut_well = begin % w->grain == 0 && (end % w->grain == 0 || end == w->n);
+    w->broken[thread] += begin >= end || end > w->n || !is_cut_well;
     for (size_t i = begin; i < end; i++) {
         w->times[i]++;
         w->thread[i] = thread;
     }
 }
 
+/* In memory that is gone after the loop, so that the address sanitizer sees a helper that comes late. */
 static void check_loop(thread_pool *pool, uint32_t n_threads, size_t n, size_t grain)
 {
-    static work w;
-    memset(&w, 0, sizeof w);
-    thread_pool_run(pool, n, grain, count, &w);
-    for (size_t i = 0; i < N_MAX; i++) assert_int_equal(w.times[i], i < n);
-    size_t at = 0, n_grains = (n + grain - 1) / grain, n_pieces = n_grains < n_threads ? n_grains : n_threads;
-    size_t shortest = SIZE_MAX, longest = 0;
-    for (size_t t = 0; t < THREAD_POOL_MAX; t++) {
-        assert_int_equal(w.calls[t], t < n_pieces);
-        if (t >= n_pieces) continue;
-        assert_int_equal(w.begin[t], at);
-        assert_int_equal(at % grain, 0);
-        at = w.end[t];
-        size_t grains = (w.end[t] - w.begin[t] + grain - 1) / grain;
-        if (grains < shortest) shortest = grains;
-        if (grains > longest) longest = grains;
-    }
-    assert_int_equal(at, n);
-    if (n_pieces) assert_true(shortest >= 1 && longest - shortest <= 1);
+    work *w = calloc(1, sizeof *w);
+    *w = (work){.n = n, .grain = grain, .n_threads = n_threads};
+    thread_pool_run(pool, n, grain, count, w);
+    for (size_t i = 0; i < N_MAX; i++) assert_int_equal(w->times[i], i < n);
+    for (size_t i = 0; i < n; i++) assert_true(w->thread[i] < n_threads);
+    for (size_t t = 0; t < THREAD_POOL_MAX; t++) assert_int_equal(w->broken[t], 0);
+    free(w);
 }
 
 static thread_pool *new_pool(uint32_t n_threads)
@@ -67,7 +59,7 @@ static thread_pool *new_pool(uint32_t n_threads)
     return pool;
 }
 
-static void each_element_is_done_once_in_even_pieces(void **state)
+static void each_element_is_done_once_in_whole_grains(void **state)
 {
     (void)state;
     static const uint32_t n_threads[] = {1, 2, 3, 4, 7};
@@ -91,11 +83,17 @@ static void without_a_pool_the_caller_does_it_all(void **state)
     thread_pool_free(NULL);
 }
 
-static void note_limits(void *arg, size_t begin, size_t end, uint32_t thread)
+/* Lengths are added up, each thread's on its own. */
+typedef struct lengths {
+    size_t grain, sum[THREAD_POOL_MAX];
+    bool broken[THREAD_POOL_MAX];
+} lengths;
+
+static void add_length(void *arg, size_t begin, size_t end, uint32_t thread)
 {
-    work *w = arg;
-    w->begin[thread] = begin;
-    w->end[thread] = end;
+    lengths *l = arg;
+    l->broken[thread] |= begin >= end || begin % l->grain != 0 || (end % l->grain != 0 && end != SIZE_MAX);
+    l->sum[thread] += end - begin;
 }
 
 static void the_longest_ranges_do_not_overflow(void **state)
@@ -104,13 +102,11 @@ static void the_longest_ranges_do_not_overflow(void **state)
     static const size_t grains[] = {1, 3, 64, (size_t)1 << 40, SIZE_MAX / 2, SIZE_MAX - 1};
     thread_pool *pool = new_pool(3);
     for (size_t g = 0; g < 6; g++) {
-        static work w;
-        memset(&w, 0, sizeof w);
-        thread_pool_run(pool, SIZE_MAX, grains[g], note_limits, &w);
-        uint32_t last = grains[g] == SIZE_MAX - 1 ? 1 : 2;
-        assert_true(w.begin[0] == 0 && w.end[last] == SIZE_MAX);
-        for (uint32_t t = 0; t < last; t++)
-            assert_true(w.end[t] == w.begin[t + 1] && w.end[t] % grains[g] == 0 && w.end[t] > w.begin[t]);
+        static lengths l;
+        l = (lengths){.grain = grains[g]};
+        thread_pool_run(pool, SIZE_MAX, grains[g], add_length, &l);
+        assert_true(l.sum[0] + l.sum[1] + l.sum[2] == SIZE_MAX);
+        assert_false(l.broken[0] || l.broken[1] || l.broken[2]);
     }
     thread_pool_free(pool);
 }
@@ -131,21 +127,53 @@ static void loops_follow_one_another(void **state)
     }
 }
 
-static void sleep_in_one_piece(void *arg, size_t begin, size_t end, uint32_t thread)
+/* A loop in which one thread sleeps at its first block. */
+typedef struct slow_loop {
+    work w;
+    uint32_t slow;
+    bool has_slept;
+} slow_loop;
+
+static void sleep_once(void *arg, size_t begin, size_t end, uint32_t thread)
 {
-    if (thread == *(uint32_t *)arg) nanosleep(&(struct timespec){0, 5000000}, NULL);
-    (void)begin;
-    (void)end;
+    slow_loop *s = arg;
+    if (thread == s->slow && !s->has_slept) {
+        nanosleep(&(struct timespec){0, 50000000}, NULL);
+        s->has_slept = true;
+    } else if (thread != s->slow) {
+        nanosleep(&(struct timespec){0, 100000}, NULL); /* long enough for the slow one to have begun */
+    }
+    count(&s->w, begin, end, thread);
 }
 
-/* The caller sleeps when a helper takes long, and the other way round. */
-static void slow_pieces_are_waited_for(void **state)
+/* What a slow thread does not do is done by the others, and its first block is waited for: the caller's or a helper's. */
+static void who_is_slow_does_less(void **state)
 {
     (void)state;
     thread_pool *pool = new_pool(4);
     for (uint32_t slow = 0; slow < 4; slow++) {
-        thread_pool_run(pool, 4, 1, sleep_in_one_piece, &slow);
+        static slow_loop s;
+        s = (slow_loop){.w = {.n = 100, .grain = 1, .n_threads = 4}, .slow = slow};
+        thread_pool_run(pool, 100, 1, sleep_once, &s);
+        size_t by_slow = 0;
+        for (size_t i = 0; i < 100; i++) {
+            assert_int_equal(s.w.times[i], 1);
+            by_slow += s.w.thread[i] == slow;
+        }
+        assert_true(by_slow < 25); /* an even share */
         check_loop(pool, 4, 100, 1);
+    }
+    thread_pool_free(pool);
+}
+
+/* Teams of which most helpers come late: each loop is over before they look, and the next one is another. */
+static void late_helpers_harm_nothing(void **state)
+{
+    (void)state;
+    thread_pool *pool = new_pool(24);
+    for (int i = 0; i < 2000; i++) {
+        check_loop(pool, 24, 1 + (size_t)i % 97, 1 + (size_t)i % 3);
+        if (i % 100 == 0) nanosleep(&(struct timespec){0, 2000000}, NULL);
     }
     thread_pool_free(pool);
 }
@@ -205,11 +233,12 @@ static void every_thread_keeps_subnormals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_element_is_done_once_in_even_pieces),
+        cmocka_unit_test(each_element_is_done_once_in_whole_grains),
         cmocka_unit_test(without_a_pool_the_caller_does_it_all),
         cmocka_unit_test(the_longest_ranges_do_not_overflow),
         cmocka_unit_test(loops_follow_one_another),
-        cmocka_unit_test(slow_pieces_are_waited_for),
+        cmocka_unit_test(who_is_slow_does_less),
+        cmocka_unit_test(late_helpers_harm_nothing),
         cmocka_unit_test(pools_start_and_end),
         cmocka_unit_test(impossible_numbers_of_threads_are_refused),
         cmocka_unit_test(every_thread_keeps_subnormals),

@@ -10,11 +10,6 @@
 #include "kernel_harness.h"
 #include "tile.h"
 
-static const quant_type all_types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0,   QUANT_Q4_1,
-                                       QUANT_Q5_0, QUANT_Q5_1, QUANT_Q8_0, QUANT_Q2_K,   QUANT_Q3_K,
-                                       QUANT_Q4_K, QUANT_Q5_K, QUANT_Q6_K, QUANT_IQ4_NL, QUANT_IQ4_XS};
-enum { N_TYPES = sizeof all_types / sizeof all_types[0] };
-
 /* A matrix of random bytes, and room for its tiles. */
 typedef struct sample {
     quant_type type;

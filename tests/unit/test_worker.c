@@ -389,9 +389,10 @@ static void garbage_is_answered_and_forgotten(void **state)
     rig *r = *state;
     float logits[N_VOCAB];
     make_ready(r);
-    static const uint8_t BYTES[][6] = {{0}, {0xc1}, {0x93, 1, 6}, {0xdd, 0xff, 0xff, 0xff, 0xff, 0}, {0x93, 2, 6, 7}};
+    static const uint8_t BYTES[][6] = {{0}, {0xc1}, {0x93, 1, 6, EPOCH}, {0xdd, 0xff, 0xff, 0xff, 0xff, 0}, {0x93, 2, 6, 7}};
     for (size_t i = 0; i < sizeof BYTES / sizeof *BYTES; i++) {
         send_bytes(r, BYTES[i], sizeof BYTES[i]);
+        step_all(r);
         assert_int_equal(next_answer(r)->kind, FRAME_ERROR);
     }
     send_bytes(r, BYTES[0], 0);
@@ -418,6 +419,7 @@ static void the_queue_has_a_limit(void **state)
     expect_silence(r);
     send_frame(r, &forward_of(&s, 0, 1, 0, 1)->f);
     expect_error(r, "1024 frames are waiting already");
+    assert_int_equal(r->answer.error.id, 101); /* of the frame that was refused, so that its sender knows */
     assert_int_equal(worker_n_pending(r->worker), WORKER_MAX_QUEUED);
 }
 

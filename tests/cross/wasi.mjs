@@ -1,0 +1,8 @@
+// Runs a program for WASI: node wasi.mjs PROGRAM [ARGUMENT...]
+import { readFileSync } from "node:fs";
+import { WASI } from "node:wasi";
+
+const args = process.argv.slice(2);
+const wasi = new WASI({ version: "preview1", args, returnOnExit: true });
+const { instance } = await WebAssembly.instantiate(readFileSync(args[0]), wasi.getImportObject());
+process.exitCode = wasi.start(instance);
