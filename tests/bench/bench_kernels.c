@@ -1,10 +1,10 @@
 /* bench_kernels.c: how fast each table multiplies weights of each format, for one activation row and for many.
  *
- * One row reads every weight once: its figure is GB/s, beside what this thread reads from the same kind of memory without
- * computing. Many rows compute: their figure is multiply-adds a second, beside the scalar table's of the same run. Other programs
- * share the machine, so each figure is the best of several tries, and tries of what is compared alternate. Tables that want tiles
- * are measured with weights in rows too. Usage: bench_kernels [format or "all"] [isa or "all"] [seconds a figure] [rows of
- * activations]. A table for people, then a line of JSON a figure. */
+ * One row reads every weight once: its figure is GB/s, beside what a thread can read. Many rows compute: their figure is
+ * multiply-adds a second, beside what a thread can compute. Both limits are those of machine_limits.h, read before and after; and
+ * both figures stand beside the scalar table's of the same run. Other programs share the machine, so each figure is the best of
+ * several tries. Tables that want tiles are measured with weights in rows too. Usage: bench_kernels [format or "all"] [isa or
+ * "all"] [seconds a figure] [rows of activations]. A table for people, and on standard error a line of JSON a figure. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "kernels.h"
+#include "machine_limits.h"
 #include "panel.h"
 #include "tile.h"
 
@@ -28,6 +29,8 @@ enum {
     MANY_MAX = 512,
     FEW = 16
 };
+/* Of weights: several times what one row reads of most formats. */
+static const size_t MEMORY_BYTES = (size_t)MAX_ROWS * N_COLS * sizeof(float);
 
 static double now(void)
 {
@@ -90,26 +93,10 @@ static double run_once(const kernels *k, const bench *b)
     return now() - begin;
 }
 
-/* Seconds that reading these bytes takes this thread, when each line is asked for `ahead` bytes before. */
-static double read_once(const uint8_t *data, size_t n_bytes, size_t ahead)
-{
-    typedef uint64_t lanes __attribute__((vector_size(16)));
-    const lanes *p = (const lanes *)(const void *)data;
-    lanes sum[4] = {{0}};
-    double begin = now();
-    for (size_t i = 0; i + 4 <= n_bytes / sizeof(lanes); i += 4) {
-        __builtin_prefetch((const char *)(p + i) + ahead, 0, 2);
-        for (int j = 0; j < 4; j++) sum[j] += p[i + (size_t)j];
-    }
-    sum[0] += sum[1] + sum[2] + sum[3];
-    uint64_t all = sum[0][0] + sum[0][1];
-    __asm__ volatile("" : : "r"(all)); /* so that it is computed */
-    return now() - begin;
-}
-
 typedef struct figures {
-    double one_s, read_s, many_s; /* best of all tries */
+    double one_s, many_s; /* best of all tries */
     size_t n_bytes;
+    double read, multiply_add; /* of one thread, a second: bytes from huge pages; multiply-adds in the kernel's arithmetic */
 } figures;
 
 static double smaller(double a, double b)
@@ -117,11 +104,17 @@ static double smaller(double a, double b)
     return a < b ? a : b;
 }
 
-static double fastest_read(const uint8_t *data, size_t n_bytes)
+/* Adds half of what the machine can do now to the limits of f. */
+static void read_limits(figures *f, const machine_meter *m, const kernels *k, quant_type type)
 {
-    double best = read_once(data, n_bytes, 512);
-    for (size_t ahead = 1024; ahead <= 4096; ahead *= 2) best = smaller(best, read_once(data, n_bytes, ahead));
-    return best;
+    machine_limits l;
+    yl_error err;
+    if (machine_meter_read(m, 1, k, &l, &err)) {
+        fprintf(stderr, "bench_kernels: %s\n", err.msg);
+        exit(1);
+    }
+    f->read += l.read_huge_pages / 2;
+    f->multiply_add += (quant_traits_of(type)->act_block > 0 ? l.dot_int8 : l.multiply_add_f32) / 2;
 }
 
 /* Fewer rows for the scalar table: it is not bound by memory, and takes its time. */
@@ -138,37 +131,55 @@ static uint32_t rows_for(uint32_t many)
     return many <= FEW ? MAX_ROWS : MANY_ROWS;
 }
 
-static figures measure(const kernels *k, quant_type type, matrix_layout layout, bench *b, uint32_t many, double seconds)
+/* Best time of one row; every try reads other weights, because a cache may have kept some of the last ones. */
+static double measure_one(const kernels *k, bench *b, size_t n_bytes, double seconds)
 {
-    figures f = {1e9, 1e9, 1e9, 0};
+    const uint8_t *first = b->w.data;
+    size_t n_copies = MEMORY_BYTES / n_bytes, i = 0;
+    double best = 1e9;
+    for (double end = now() + seconds; now() < end; i++) {
+        b->w.data = first + i % n_copies * n_bytes;
+        best = smaller(best, run_once(k, b));
+    }
+    b->w.data = first;
+    return best;
+}
+
+static figures measure(const kernels *k, quant_type type, matrix_layout layout, bench *b, const machine_meter *m, uint32_t many,
+                       double seconds)
+{
+    figures f = {.many_s = 1e9};
     const uint32_t share = k->wants_tiles ? 1 : 16;
+    read_limits(&f, m, k, type);
     set_weights(b, type, layout, MAX_ROWS / share);
     f.n_bytes = b->w.n_rows * b->w.row_bytes;
     fill_activations(&b->x, type, 1);
-    for (double end = now() + seconds; now() < end;) {
-        f.read_s = smaller(f.read_s, fastest_read(b->w.data, f.n_bytes));
-        f.one_s = smaller(f.one_s, run_once(k, b));
-    }
+    f.one_s = measure_one(k, b, f.n_bytes, seconds);
     fill_activations(&b->x, type, many);
     set_weights(b, type, layout, rows_for(many) / share);
     for (double end = now() + seconds; now() < end;) f.many_s = smaller(f.many_s, run_once(k, b));
     f.many_s *= share;
+    read_limits(&f, m, k, type);
     return f;
 }
 
 static void report(const char *isa, quant_type type, matrix_layout layout, uint32_t many, const figures *f, const figures *scalar)
 {
     const char *name = quant_traits_of(type)->name, *lies = layout == MATRIX_TILES ? "tiles" : "rows";
-    double gb_s = (double)f->n_bytes / f->one_s / 1e9, read = (double)f->n_bytes / f->read_s / 1e9;
-    double gmac_s = (double)many * rows_for(many) * N_COLS / f->many_s / 1e9, ratio = scalar->many_s / f->many_s;
-    double one_ratio = gb_s / ((double)scalar->n_bytes / scalar->one_s / 1e9);
+    double bytes_s = (double)f->n_bytes / f->one_s, macs_s = (double)many * rows_for(many) * N_COLS / f->many_s;
+    double one_ratio = bytes_s / ((double)scalar->n_bytes / scalar->one_s), many_ratio = scalar->many_s / f->many_s;
     printf(
-        "%-7s %-7s %-5s  1 row: %6.2f GB/s, %3.0f%% of reading (%5.2f), %6.1f x scalar   %u rows: %6.2f GMAC/s, %6.1f x scalar\n",
-        name, isa, lies, gb_s, 100 * gb_s / read, read, one_ratio, many, gmac_s, ratio);
-    fprintf(stderr,
-            "{\"bench\":\"matmul\",\"type\":\"%s\",\"isa\":\"%s\",\"layout\":\"%s\",\"cols\":%d,\"gb_s_1\":%.3f,\"read_gb_s\":%.3f,"
-            "\"vs_scalar_1\":%.2f,\"rows\":%u,\"gmac_s\":%.3f,\"vs_scalar\":%.2f}\n",
-            name, isa, lies, N_COLS, gb_s, read, one_ratio, many, gmac_s, ratio);
+        "%-7s %-7s %-5s  1 row: %6.2f GB/s, %3.0f%% of reading (%5.2f), %6.1f x scalar   %u rows: %6.2f GMAC/s, %3.0f%% of %6.2f, "
+        "%6.1f x scalar\n",
+        name, isa, lies, bytes_s / 1e9, 100 * bytes_s / f->read, f->read / 1e9, one_ratio, many, macs_s / 1e9,
+        100 * macs_s / f->multiply_add, f->multiply_add / 1e9, many_ratio);
+    fprintf(
+        stderr,
+        "{\"bench\":\"matmul\",\"type\":\"%s\",\"isa\":\"%s\",\"layout\":\"%s\",\"cols\":%d,\"threads\":1,\"gb_s_1\":%.3f,"
+        "\"read_gb_s\":%.3f,\"share_1\":%.3f,\"vs_scalar_1\":%.2f,\"rows\":%u,\"gmac_s\":%.3f,\"peak_gmac_s\":%.3f,\"share\":%.3f,"
+        "\"vs_scalar\":%.2f}\n",
+        name, isa, lies, N_COLS, bytes_s / 1e9, f->read / 1e9, bytes_s / f->read, one_ratio, many, macs_s / 1e9,
+        f->multiply_add / 1e9, macs_s / f->multiply_add, many_ratio);
     fflush(stdout);
 }
 
@@ -183,26 +194,31 @@ int main(int argc, char **argv)
     double seconds = argc > 3 ? atof(argv[3]) : 0.5;
     long rows = argc > 4 ? atol(argv[4]) : 64;
     uint32_t many = rows < 1 ? 1 : rows > MANY_MAX ? MANY_MAX : (uint32_t)rows;
-    size_t most = (size_t)MAX_ROWS * N_COLS * sizeof(float);
-    uint8_t *weights = new_memory(most);
+    uint8_t *weights = new_memory(MEMORY_BYTES);
     bench b = {.w.data = weights, .y = new_memory((size_t)MAX_ROWS * FEW * sizeof(float))};
     b.x.x = new_memory((size_t)MANY_MAX * N_COLS * sizeof(float));
     b.x.q = new_memory((size_t)MANY_MAX * N_COLS);
     b.x.d = new_memory((size_t)MANY_MAX * N_COLS / 32 * sizeof(float));
     b.x.panels = new_memory((size_t)MANY_MAX * N_COLS * sizeof(float));
+    machine_meter *meter;
+    if (machine_meter_new(&meter, NULL)) {
+        fprintf(stderr, "bench_kernels: no memory to measure the machine\n");
+        return 1;
+    }
     for (size_t t = 0; t < N_TYPES; t++) {
         if (!is_wanted(only_type, quant_traits_of(all_types[t])->name)) continue;
-        fill_weights(weights, most, all_types[t]);
-        figures scalar = measure(kernels_named("scalar"), all_types[t], MATRIX_ROWS, &b, many, seconds / 4);
+        fill_weights(weights, MEMORY_BYTES, all_types[t]);
+        figures scalar = measure(kernels_named("scalar"), all_types[t], MATRIX_ROWS, &b, meter, many, seconds / 4);
         report("scalar", all_types[t], MATRIX_ROWS, many, &scalar, &scalar);
         for (size_t i = 0; i < N_ISAS; i++) {
             const kernels *k = kernels_named(all_isas[i]);
             if (!k || !is_wanted(only_isa, all_isas[i])) continue;
             for (matrix_layout layout = MATRIX_TILES + 1; layout-- > MATRIX_ROWS;) {
-                figures f = measure(k, all_types[t], layout, &b, many, seconds);
+                figures f = measure(k, all_types[t], layout, &b, meter, many, seconds);
                 report(k->isa, all_types[t], layout, many, &f, &scalar);
             }
         }
     }
+    machine_meter_free(meter);
     return 0;
 }

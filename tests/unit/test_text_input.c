@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "scratch_dir.h"
 #include "text_input.h"
 
 /* The text is copied to a block of its exact size: reading beyond its end is seen by ASan. */
@@ -37,21 +37,20 @@ static void escapes_are_replaced_and_others_stay(void **state)
     check_unescaped("caf\xc3\xa9", "caf\xc3\xa9", 5);
 }
 
-static void write_file(char *path, const char *bytes, size_t n)
+static char *write_file(const scratch_dir *dir, char path[SCRATCH_PATH_BYTES], const char *bytes, size_t n)
 {
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, bytes, n), n);
-    close(fd);
+    FILE *f = fopen(scratch_dir_path(dir, path, "text"), "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
+    return path;
 }
 
 static void a_file_is_read_whole_and_its_last_newline_may_go(void **state)
 {
-    (void)state;
-    char path[] = "/tmp/yllama-test-text-XXXXXX";
-    write_file(path, "one\\n\ntwo\n\n", 11);
+    char path[SCRATCH_PATH_BYTES];
     options o = options_defaults(COMMAND_RUN);
-    o.file = path;
+    o.file = write_file(*state, path, "one\\n\ntwo\n\n", 11);
     text_input text;
     yl_error err;
     assert_int_equal(text_input_get(&text, &o, TEXT_INPUT_WITHOUT_LAST_NEWLINE, &err), YL_OK);
@@ -67,25 +66,21 @@ static void a_file_is_read_whole_and_its_last_newline_may_go(void **state)
     assert_int_equal(text_input_get(&text, &o, TEXT_INPUT_WITHOUT_LAST_NEWLINE, &err), YL_OK);
     assert_string_equal(text.data, "given\n");
     free(text.data);
-    unlink(path);
 }
 
 static void a_large_file_keeps_every_byte(void **state)
 {
-    (void)state;
     enum { N = 300000 };
-    char path[] = "/tmp/yllama-test-text-XXXXXX";
+    char path[SCRATCH_PATH_BYTES];
     char *bytes = malloc(N);
     assert_non_null(bytes);
     for (size_t i = 0; i < N; i++) bytes[i] = (char)(i * 7 % 251);
-    write_file(path, bytes, N);
     text_input text;
-    assert_int_equal(text_input_read_file(&text, path, NULL), YL_OK);
+    assert_int_equal(text_input_read_file(&text, write_file(*state, path, bytes, N), NULL), YL_OK);
     assert_int_equal(text.n_bytes, N);
     assert_memory_equal(text.data, bytes, N);
     free(text.data);
     free(bytes);
-    unlink(path);
 }
 
 static void a_file_that_cannot_be_read_is_named(void **state)
@@ -100,6 +95,19 @@ static void a_file_that_cannot_be_read_is_named(void **state)
     assert_null(text.data);
 }
 
+static int set_up(void **state)
+{
+    static scratch_dir dir;
+    *state = &dir;
+    return scratch_dir_init(&dir) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    scratch_dir_clear(*state);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -108,5 +116,5 @@ int main(void)
         cmocka_unit_test(a_large_file_keeps_every_byte),
         cmocka_unit_test(a_file_that_cannot_be_read_is_named),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }
