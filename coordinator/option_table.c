@@ -10,6 +10,7 @@ enum {
     INSPECT = 1 << COMMAND_INSPECT,
     LOGITS = 1 << COMMAND_LOGITS,
     PERPLEXITY = 1 << COMMAND_PERPLEXITY,
+    PLAN = 1 << COMMAND_PLAN,
     ANSWERS = RUN | CHAT,
     ENGINE = ANSWERS | LOGITS | PERPLEXITY, /* commands that start workers */
     ALL = (1 << COMMAND_END) - 1
@@ -54,7 +55,7 @@ const option_spec option_table[] = {
     {{"template"}, NULL, OPTION_FLAG, AT(show_template), {0, 0}, NULL,
      "print the whole chat template and nothing else", GROUP_OUTPUT, INSPECT},
     {{"json"}, NULL, OPTION_FLAG, AT(json), {0, 0}, NULL,
-     "print JSON", GROUP_OUTPUT, INSPECT},
+     "print JSON", GROUP_OUTPUT, INSPECT | PLAN},
     {{"chunks"}, NULL, OPTION_I32, AT(n_chunks), {-1, INT32_MAX}, "N",
      "windows of text to look at, from the beginning (default: -1, all)", GROUP_OUTPUT, PERPLEXITY},
 
@@ -112,24 +113,24 @@ const option_spec option_table[] = {
      "never sample a token that ends the text", GROUP_SAMPLING, ANSWERS},
 
     {{"c", "ctx-size"}, NULL, OPTION_I32, AT(n_ctx), {0, 1 << 24}, "N",
-     "positions of the context; 0: as many as the model was trained for", GROUP_MODEL, ENGINE | INSPECT},
+     "positions of the context; 0: as many as the model was trained for", GROUP_MODEL, ENGINE | INSPECT | PLAN},
     {{"t", "threads"}, NULL, OPTION_I32, AT(n_threads), {-1, 256}, "N",
-     "threads of each local worker (default: cores / workers)", GROUP_MODEL, ENGINE},
+     "threads of each local worker (default: cores / workers)", GROUP_MODEL, ENGINE | PLAN},
     {{"b", "batch-size"}, NULL, OPTION_U32, AT(n_batch), {1, 1 << 24}, "N",
      "rows of a prompt that are on their way at a time (default: 2048)", GROUP_MODEL, ENGINE},
     {{"ub", "ubatch-size"}, NULL, OPTION_U32, AT(n_ubatch), {1, 2048}, "N",
-     "rows that a worker computes at a time (default: 512)", GROUP_MODEL, ENGINE},
+     "rows that a worker computes at a time (default: 512)", GROUP_MODEL, ENGINE | PLAN},
     {{"ctk", "cache-type-k"}, NULL, OPTION_KV_TYPE, AT(type_k), {0, 0}, "TYPE",
-     "number format of cached keys: f16 or f32 (default: f16)", GROUP_MODEL, ENGINE},
+     "number format of cached keys: f16 or f32 (default: f16)", GROUP_MODEL, ENGINE | PLAN},
     {{"ctv", "cache-type-v"}, NULL, OPTION_KV_TYPE, AT(type_v), {0, 0}, "TYPE",
-     "number format of cached values: f16 or f32 (default: f16)", GROUP_MODEL, ENGINE},
+     "number format of cached values: f16 or f32 (default: f16)", GROUP_MODEL, ENGINE | PLAN},
     {{"mmap"}, "no-mmap", OPTION_FLAG, AT(mmap), {0, 0}, NULL,
      "use weights where the file is mapped: takes no memory, but is slower (default: off)", GROUP_MODEL, ENGINE},
     {{"mlock"}, NULL, OPTION_FLAG, AT(mlock), {0, 0}, NULL,
      "as --mmap, and keep weights from being swapped out", GROUP_MODEL, ENGINE},
 
     {{"w", "local"}, NULL, OPTION_U32, AT(n_local), {1, 256}, "N",
-     "start N workers on this machine and cut the model between them (default: 1)", GROUP_WORKERS, ENGINE},
+     "start N workers on this machine and cut the model between them (default: 1)", GROUP_WORKERS, ENGINE | PLAN},
     {{"worker-program"}, NULL, OPTION_STRING, AT(worker_program), {0, 0}, "FILE",
      "the worker (default: yllama-worker beside this program, else in PATH)", GROUP_WORKERS, ENGINE},
     {{"stream-weights"}, NULL, OPTION_FLAG, AT(stream_weights), {0, 0}, NULL,
@@ -138,6 +139,18 @@ const option_spec option_table[] = {
      "instruction set of local workers' kernels (default: the best this machine has)", GROUP_WORKERS, ENGINE},
     {{"timeout"}, NULL, OPTION_F32, AT(timeout_s), {0.1, 86400}, "SECONDS",
      "a worker that is silent or stands still for so long is lost (default: 10)", GROUP_WORKERS, ENGINE},
+
+    {{"assume"}, NULL, OPTION_STRING, AT(assume), {0, 0}, "MACHINE,...",
+     "plan for these: [NAME=]free memory:bandwidth[:multiply-adds], such as 8GB:50GB/s,desk=16GB:80GB/s:300GMAC/s; the first "
+     "one also runs the coordinator (default: local workers on this machine, measured)", GROUP_WORKERS, PLAN},
+    {{"link"}, NULL, OPTION_STRING, AT(link), {0, 0}, "RATE,ROUNDTRIP",
+     "between any two of them (default: 1gbit,0.3ms)", GROUP_WORKERS, PLAN},
+    {{"layers"}, NULL, OPTION_STRING, AT(layers), {0, 0}, "NAME=FIRST-LAST,...",
+     "place by hand: desk=0-9,A=10-31; also NAME=embedding first, NAME=head last", GROUP_WORKERS, PLAN},
+    {{"objective"}, NULL, OPTION_STRING, AT(objective), {0, 0}, "NAME",
+     "latency of one stream, or throughput of all (-np) together (default: latency)", GROUP_WORKERS, PLAN},
+    {{"np", "parallel"}, NULL, OPTION_U32, AT(n_parallel), {1, 1 << 16}, "N",
+     "sequences at the same time, each with a context of its own (default: 1)", GROUP_MODEL, PLAN},
 
     {{"v", "verbose"}, NULL, OPTION_COUNT, AT(verbose), {0, 9}, NULL,
      "say what is done; twice: in detail", GROUP_OTHER, ALL},
@@ -154,7 +167,7 @@ _Static_assert(sizeof option_table / sizeof *option_table <= OPTIONS_MAX_FLAGS, 
 
 bool option_name_is_short(const char *name)
 {
-    static const char *const customary[] = {"ub", "ctk", "ctv", "sp", "sys"};
+    static const char *const customary[] = {"ub", "ctk", "ctv", "sp", "sys", "np"};
     if (strlen(name) == 1) return true;
     for (size_t i = 0; i < sizeof customary / sizeof *customary; i++)
         if (strcmp(name, customary[i]) == 0) return true;

@@ -35,6 +35,7 @@ options options_defaults(command_id command)
         .n_local = 1,
         .display_prompt = true,
         .n_chunks = -1,
+        .n_parallel = 1,
     };
 }
 

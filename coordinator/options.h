@@ -25,6 +25,7 @@ typedef enum command_id {
     COMMAND_INSPECT,
     COMMAND_LOGITS,
     COMMAND_PERPLEXITY,
+    COMMAND_PLAN,
     COMMAND_END
 } command_id;
 
@@ -75,6 +76,9 @@ typedef struct options {
     const char *tokens;                             /* logits: "1 2 3" */
     const char *output;
     int32_t n_chunks; /* perplexity; -1: all */
+
+    const char *assume, *link, *layers, *objective; /* plan; NULL: not said */
+    uint32_t n_parallel;
 
     bool help, version;
 

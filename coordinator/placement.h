@@ -58,6 +58,8 @@ typedef struct placement_node {
     double bytes_per_s, macs_per_s;       /* of memory, of arithmetic; may be 0 where layer_ms was measured */
     uint64_t free_bytes;                  /* that a worker may take */
     uint64_t fixed_bytes;                 /* of these, taken by a worker whatever its slice is: scratch */
+    uint32_t host;                        /* workers of the same host, not 0, share its memory's bandwidth; 0: alone on a machine */
+    double host_bytes_per_s; /* that they share; looked at by the prediction only. Free memory is for the caller to divide */
 } placement_node;
 
 typedef struct placement_link {

@@ -89,6 +89,16 @@ double placement_stage_ms(const placement_spec *spec, uint32_t node, const slice
     return ms;
 }
 
+double placement_stage_read_bytes(const placement_model *m, const slice_range *r, uint32_t n_past, double n_rows,
+                                  double n_head_rows)
+{
+    double n = r->has_embd ? n_rows * (double)m->embd.read_bytes : 0;
+    for (uint32_t i = r->layer_begin; i < r->layer_end; i++)
+        n += (double)m->layers[i].read_bytes + n_rows * n_past * (double)m->kv_row_bytes;
+    if (r->has_head && n_head_rows > 0) n += (double)m->head.read_bytes;
+    return n;
+}
+
 /* ---- links ---- */
 
 double placement_link_bytes(const placement_spec *spec, uint32_t from, uint32_t to, double n_rows)

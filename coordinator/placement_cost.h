@@ -23,6 +23,10 @@ double placement_unit_ms(const placement_spec *spec, uint32_t node, uint32_t uni
 /* A whole slice. n_head_rows: rows of which the head is wanted; 0: it is not computed. */
 double placement_stage_ms(const placement_spec *spec, uint32_t node, const slice_range *r, double n_rows, double n_head_rows);
 
+/* Bytes that a stage reads from memory for such a micro-batch, as far as weights and the past go. */
+double placement_stage_read_bytes(const placement_model *m, const slice_range *r, uint32_t n_past, double n_rows,
+                                  double n_head_rows);
+
 /* Bytes of n_rows rows on the link between two nodes; n_nodes is the coordinator. */
 double placement_link_bytes(const placement_spec *spec, uint32_t from, uint32_t to, double n_rows);
 /* Milliseconds that the link is busy with them, and until they have arrived. */

@@ -184,6 +184,8 @@ static yl_status check_node(const placement_node *n, yl_error *err)
     if ((!has_bytes && (n->bytes_per_s != 0 || !layer_measured)) || (!has_macs && (n->macs_per_s != 0 || !layer_measured)))
         return yl_fail(err, YL_EINVAL, "machine '%s': its memory and arithmetic need a speed above 0, or layers that were measured",
                        n->name);
+    if (n->host != 0 && !is_rate(n->host_bytes_per_s))
+        return yl_fail(err, YL_EINVAL, "machine '%s': the memory that it shares with others needs a speed above 0", n->name);
     return YL_OK;
 }
 

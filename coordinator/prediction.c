@@ -15,32 +15,52 @@ typedef struct passage {
     prediction_bottleneck busiest;
 } passage;
 
-static void add_part(passage *t, double ms, double busy_ms, bool is_link, uint32_t index)
+static void add_busy(passage *t, double busy_ms, prediction_part part, uint32_t index)
+{
+    if (busy_ms <= t->busy_ms) return;
+    t->busy_ms = busy_ms;
+    t->busiest = (prediction_bottleneck){.part = part, .index = index};
+}
+
+static void add_part(passage *t, double ms, double busy_ms, prediction_part part, uint32_t index)
 {
     t->sum_ms += ms;
     if (ms > t->first_ms) {
         t->first_ms = ms;
-        t->first = (prediction_bottleneck){.is_link = is_link, .index = index};
+        t->first = (prediction_bottleneck){.part = part, .index = index};
     }
-    if (busy_ms > t->busy_ms) {
-        t->busy_ms = busy_ms;
-        t->busiest = (prediction_bottleneck){.is_link = is_link, .index = index};
-    }
+    add_busy(t, busy_ms, part, index);
 }
 
-/* latency_rows: of the largest group; busy_rows: of the average one. n_head_rows as latency_rows, or 0 within a prompt. */
-static passage pass(const placement_spec *spec, const placement *p, double latency_rows, double busy_rows, bool with_head)
+/* What all stages of the host of stage `first` read, if that is the first one there. */
+static void add_host(passage *t, const placement_spec *spec, const placement *p, uint32_t first, double rows, double head_rows)
+{
+    const placement_node *node = &spec->nodes[p->stages[first].node];
+    double n_bytes = 0;
+    if (node->host == 0) return;
+    for (uint32_t i = 0; i < p->n_stages; i++) {
+        if (spec->nodes[p->stages[i].node].host != node->host) continue;
+        if (i < first) return;
+        n_bytes += placement_stage_read_bytes(spec->model, &p->stages[i].range, spec->n_past, rows, head_rows);
+    }
+    add_busy(t, n_bytes / node->host_bytes_per_s * 1e3, PREDICTION_HOST, first);
+}
+
+/* latency_rows: of the largest group; busy_rows: of the average one. Within a prompt no row is answered: neither head nor link. */
+static passage pass(const placement_spec *spec, const placement *p, double latency_rows, double busy_rows, bool is_answered)
 {
     passage t = {0};
+    double answers = is_answered ? latency_rows : 0, busy_answers = is_answered ? busy_rows : 0;
     for (uint32_t i = 0; i <= p->n_stages; i++) {
-        uint32_t from = i > 0 ? p->stages[i - 1].node : spec->n_nodes, to = i < p->n_stages ? p->stages[i].node : spec->n_nodes;
-        double answered = to == spec->n_nodes && !with_head ? 0 : 1; /* rows of a prompt are not answered */
-        add_part(&t, placement_link_ms(spec, from, to, answered * latency_rows),
-                 placement_link_busy_ms(spec, from, to, answered * busy_rows), true, i);
-        if (i == p->n_stages) break;
+        bool is_end = i == p->n_stages;
+        uint32_t from = i > 0 ? p->stages[i - 1].node : spec->n_nodes, to = is_end ? spec->n_nodes : p->stages[i].node;
+        add_part(&t, placement_link_ms(spec, from, to, is_end ? answers : latency_rows),
+                 placement_link_busy_ms(spec, from, to, is_end ? busy_answers : busy_rows), PREDICTION_LINK, i);
+        if (is_end) break;
         const slice_range *r = &p->stages[i].range;
-        add_part(&t, placement_stage_ms(spec, to, r, latency_rows, with_head ? latency_rows : 0),
-                 placement_stage_ms(spec, to, r, busy_rows, with_head ? busy_rows : 0), false, i);
+        add_part(&t, placement_stage_ms(spec, to, r, latency_rows, answers),
+                 placement_stage_ms(spec, to, r, busy_rows, busy_answers), PREDICTION_STAGE, i);
+        add_host(&t, spec, p, i, busy_rows, busy_answers);
     }
     return t;
 }

@@ -5,7 +5,8 @@
  *            links, each of the others adds the time of the busiest one. The size of a micro-batch is the one that is best here.
  *   one      one stream: a token passes every stage and link before the next can begin: their sum.
  *   many     n_seq streams in as many groups as there are stages (or streams, if these are fewer). A round, one token for each,
- * takes as long as a group under way, but at least as long as the busiest stage or link works for all groups. */
+ * takes as long as a group under way, but at least as long as the busiest stage or link works for all groups.
+ * Stages of one host that work at the same time share its memory: all that they read is one more thing that can be busiest. */
 #ifndef YL_PREDICTION_H
 #define YL_PREDICTION_H
 
@@ -28,10 +29,16 @@ typedef struct prediction_link {
     double token_bytes, token_ms; /* one row, with half a round trip */
 } prediction_link;
 
-/* The stage or link that takes most of the time. */
+typedef enum prediction_part {
+    PREDICTION_STAGE,
+    PREDICTION_LINK,
+    PREDICTION_HOST /* the memory that several stages share */
+} prediction_part;
+
+/* What takes most of the time. */
 typedef struct prediction_bottleneck {
-    bool is_link;
-    uint32_t index; /* in stages or links */
+    prediction_part part;
+    uint32_t index; /* in stages or links; of a host, its first stage */
     double share;   /* of the time that the figure is about */
 } prediction_bottleneck;
 
