@@ -79,12 +79,10 @@ static yl_status add_stage(placement *out, const placement_spec *spec, piece ite
     uint32_t n_layer = spec->model->n_layer, begin = *next, end = *next;
     if (out->n_stages > 0 && n_layer == *next && stage[-1].range.layer_begin == n_layer)
         return yl_fail(err, YL_EINVAL, "--layers: nothing comes after the head, but '%.*s' does", (int)item.n, item.at);
-    if (is_word(what, "embedding") && out->n_stages == 0) {
-    } else if (is_word(what, "head") && *next == n_layer) {
-    } else if (!parse_layers(what, &begin, &end)) {
+    bool is_bare = (is_word(what, "embedding") && out->n_stages == 0) || (is_word(what, "head") && *next == n_layer);
+    if (!is_bare && !parse_layers(what, &begin, &end))
         return yl_fail(err, YL_EINVAL, "--layers: '%.*s' is not FIRST-LAST, as in 0-9 (or embedding first, or head last)",
                        (int)what.n, what.at);
-    }
     if (begin != *next || end > n_layer)
         return yl_fail(err, YL_EINVAL, "--layers: '%.*s': the next layer is %" PRIu32 ", the last one %" PRIu32, (int)item.n,
                        item.at, *next, n_layer - 1);

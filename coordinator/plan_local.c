@@ -2,8 +2,9 @@
  *
  * A glance: a buffer four times as large as most caches is read, multipliers are kept busy for some milliseconds, and the best of a
  * few tries counts. (machine_limits.h takes five times as long and is worth more.) What is measured so is the best that memory and
- * multipliers give; a worker reaches a part of it, because it also waits for its threads, adds scales and attends: the two shares
- * below were measured on models of 1B parameters. */
+ * multipliers give; a worker reaches a part of it, because it also waits for its threads, adds scales and attends: with the
+ * two shares below, prompts of models of 1B parameters (Q8_0, Q4_0, Q4_K_M on two cores with AVX-512) came within 15 %, and answers
+ * as near as the bandwidth of two readings within a minute was to itself. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -159,14 +159,14 @@ static void print_alone(FILE *f, const plan *p)
 {
     const prediction *q = p->predicted;
     fputc('\n', f);
-    if (p->spec.n_nodes > 1 && q->n_stages == 1 && p->placed->reasons[0] != PLACEMENT_NOT_ASKED &&
-        (p->spec.n_nodes < 2 || p->placed->reasons[1] != PLACEMENT_NOT_ASKED))
+    bool was_searched = p->placed->cost_ms > 0; /* not placed by hand, nor evenly */
+    if (was_searched && p->placed->is_exact && p->spec.n_nodes > 1 && q->n_stages == 1)
         fprintf(f, "%s alone is faster than any chain.\n", plan_node_name(p, q->stages[0].node));
     if (q->n_stages > 1 && q->alone_one.node == PREDICTION_ALONE_NONE) fprintf(f, "No machine holds the whole model alone.\n");
     compare_alone(f, p, "a prompt", &q->alone_prefill, &q->prefill);
     compare_alone(f, p, "one stream", &q->alone_one, &q->one);
     if (p->spec.n_seq > 1) compare_alone(f, p, "many streams", &q->alone_many, &q->many);
-    if (!p->placed->is_exact && p->placed->cost_ms > 0)
+    if (was_searched && !p->placed->is_exact)
         fprintf(f, "So many machines or layers are placed by search: a better chain may exist.\n");
     if (p->is_link_assumed) fprintf(f, "Links are assumed to be of 1 gbit with 0.3 ms a round trip: --link says otherwise.\n");
     if (p->is_arithmetic_assumed)

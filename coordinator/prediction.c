@@ -32,18 +32,17 @@ static void add_part(passage *t, double ms, double busy_ms, prediction_part part
     add_busy(t, busy_ms, part, index);
 }
 
-/* What all stages of the host of stage `first` read, if that is the first one there. */
-static void add_host(passage *t, const placement_spec *spec, const placement *p, uint32_t first, double rows, double head_rows)
+/* What all stages of a stage's host read. */
+static void add_host(passage *t, const placement_spec *spec, const placement *p, uint32_t stage, double rows, double head_rows)
 {
-    const placement_node *node = &spec->nodes[p->stages[first].node];
+    const placement_node *node = &spec->nodes[p->stages[stage].node];
     double n_bytes = 0;
     if (node->host == 0) return;
     for (uint32_t i = 0; i < p->n_stages; i++) {
         if (spec->nodes[p->stages[i].node].host != node->host) continue;
-        if (i < first) return;
         n_bytes += placement_stage_read_bytes(spec->model, &p->stages[i].range, spec->n_past, rows, head_rows);
     }
-    add_busy(t, n_bytes / node->host_bytes_per_s * 1e3, PREDICTION_HOST, first);
+    add_busy(t, n_bytes / node->host_bytes_per_s * 1e3, PREDICTION_HOST, stage);
 }
 
 /* latency_rows: of the largest group; busy_rows: of the average one. Within a prompt no row is answered: neither head nor link. */
