@@ -58,12 +58,6 @@ static void print_stage(FILE *f, const plan *p, uint32_t i)
             format_ms(rows, s->prefill_ms));
 }
 
-static double rate_of_cost(const plan *p, double cost_ms)
-{
-    double n_tokens = p->spec.objective == PLACEMENT_LATENCY ? 1 : p->spec.n_seq;
-    return cost_ms > 0 ? n_tokens / cost_ms * 1e3 : 0;
-}
-
 static void print_left_out(FILE *f, const plan *p, uint32_t node)
 {
     const placement_node *n = &p->spec.nodes[node];
@@ -76,9 +70,8 @@ static void print_left_out(FILE *f, const plan *p, uint32_t node)
         break;
     case PLACEMENT_SLOWER:
         if (p->placed->cost_with_ms[node] > 0)
-            fprintf(f, "not faster with it (%s tokens/s at best, without it %s)\n",
-                    format_number(with, rate_of_cost(p, p->placed->cost_with_ms[node])),
-                    format_number(without, rate_of_cost(p, p->placed->cost_ms)));
+            fprintf(f, "not faster with it (%s %s at best, without it %s)\n", format_ms(with, p->placed->cost_with_ms[node]),
+                    p->spec.objective == PLACEMENT_LATENCY ? "a token" : "of work a round", format_ms(without, p->placed->cost_ms));
         else
             fprintf(f, "no chain with it was found to be faster\n");
         break;
@@ -160,7 +153,9 @@ static void print_alone(FILE *f, const plan *p)
     const prediction *q = p->predicted;
     fputc('\n', f);
     bool was_searched = p->placed->cost_ms > 0; /* not placed by hand, nor evenly */
-    if (was_searched && p->placed->is_exact && p->spec.n_nodes > 1 && q->n_stages == 1)
+    bool had_choice = false;
+    for (uint32_t i = 0; i < p->spec.n_nodes; i++) had_choice |= p->placed->reasons[i] == PLACEMENT_SLOWER;
+    if (was_searched && p->placed->is_exact && had_choice && q->n_stages == 1)
         fprintf(f, "%s alone is faster than any chain.\n", plan_node_name(p, q->stages[0].node));
     if (q->n_stages > 1 && q->alone_one.node == PREDICTION_ALONE_NONE) fprintf(f, "No machine holds the whole model alone.\n");
     compare_alone(f, p, "a prompt", &q->alone_prefill, &q->prefill);

@@ -204,6 +204,9 @@ static void one_machine_that_is_faster_alone_is_named(void **state)
     const char *out = plan_for(r, "a=8GB:50GB/s,b=8GB:80GB/s", NULL, 1, PLACEMENT_LATENCY);
     check_says(out, "b alone is faster than any chain.");
     check_says(out, "a                nothing: not faster with it (");
+    check_says(out, " ms a token at best, without it ");
+    out = plan_for(r, "a=8GB:50GB/s,b=100MB:80GB/s", NULL, 1, PLACEMENT_LATENCY);
+    assert_null(strstr(out, "than any chain")); /* there was none */
     out = plan_for(r, "a=8GB:50GB/s,b=8GB:80GB/s", "a=0-15,b=16-31", 8, PLACEMENT_LATENCY);
     check_width(out);
     check_says(out, "b alone is faster for one stream: ");
