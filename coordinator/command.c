@@ -53,6 +53,13 @@ const command command_table[COMMAND_END] = {
      "  yllama bench -m model.gguf\n"
      "  yllama bench -m model.gguf -p 512 -n 64 -t 1,2 --local 1,2\n"
      "  yllama bench -m model.gguf -p 0 -n 64 -d 0,4096 -np 1,8 -o jsonl\n"},
+    {"plan", COMMAND_PLAN, cmd_plan, "-m MODEL [flags]", "foresee how fast machines would be together",
+     "Which machine would hold which layers, what each stage and link takes, how many tokens a second to\n"
+     "expect, what the bottleneck is, and whether one machine alone would be faster. Nothing is started:\n"
+     "machines are described (--assume), or local workers on this one, whose memory is measured.",
+     "  yllama plan -m model.gguf --assume 8GB:50GB/s,16GB:80GB/s --link 1gbit,0.3ms\n"
+     "  yllama plan -m model.gguf --assume a=8GB:50GB/s,b=16GB:80GB/s --layers b=0-21,a=22-31\n"
+     "  yllama plan -m model.gguf --local 2 -np 8\n"},
 };
 
 const command *command_find(const char *name)

@@ -38,12 +38,12 @@ typedef struct engine_options {
     bool no_cache;         /* local workers keep no weights on disk */
     const char *cache_dir; /* where they do; NULL: the default (tile_cache_open) */
     uint64_t cache_size;   /* bytes that they may keep; 0: the default */
-    bool stream_weights;  /* workers are not told where the model file is: weights travel to them */
-    const char *isa;      /* kernels that local workers use; NULL: the best */
-    bool pin;             /* each local worker stays on cores of its own, n_threads of them */
-    uint32_t timeout_ms;  /* a worker silent, or standing still, this long is lost; 0: 10,000 */
-    bool verbose;         /* workers log what they do */
-    const char *log_path; /* workers' stderr goes there (appended), NULL: to ours */
+    bool stream_weights;   /* workers are not told where the model file is: weights travel to them */
+    const char *isa;       /* kernels that local workers use; NULL: the best */
+    bool pin;              /* each local worker stays on cores of its own, n_threads of them */
+    uint32_t timeout_ms;   /* a worker silent, or standing still, this long is lost; 0: 10,000 */
+    bool verbose;          /* workers log what they do */
+    const char *log_path;  /* workers' stderr goes there (appended), NULL: to ours */
     /* Lines for the log, and progress of loading in [0, 1] (what: "loading weights"), also when a worker that lost its weights
      * loads them again; may be NULL. */
     void (*on_log)(void *ctx, engine_log_level level, const char *line);

@@ -52,6 +52,7 @@ options options_defaults(command_id command)
                   .n_reps = 5,
                   .warm_up = true,
                   .output = "md"},
+        .n_parallel = 1,
     };
 }
 

@@ -27,6 +27,7 @@ typedef enum command_id {
     COMMAND_PERPLEXITY,
     COMMAND_CACHE,
     COMMAND_BENCH,
+    COMMAND_PLAN,
     COMMAND_END
 } command_id;
 
@@ -93,6 +94,9 @@ typedef struct options {
 
     option_list arguments; /* cache: what is not a flag, in order */
     bool all;
+
+    const char *assume, *link, *layers, *objective; /* plan; NULL: not said */
+    uint32_t n_parallel;
 
     bool help, version;
 

@@ -1,5 +1,5 @@
-/* neon.c: ops_body.h, kv_store_body.h and attention_body.h compiled for AArch64, and which functions make its two tables: they differ in the matmul
- * alone. */
+/* neon.c: ops_body.h, kv_store_body.h and attention_body.h compiled for AArch64, and which functions make its two tables: they
+ * differ in the matmul alone. */
 #include "neon.h"
 
 #include "attention_body.h"

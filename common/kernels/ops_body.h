@@ -1,9 +1,9 @@
 /* ops_body.h: a table's kernels on vectors (norm, RoPE, SwiGLU, softmax over logits), written once over the vocabulary of
  * simd_f32.h.
  *
- * Included, with kv_store_body.h and attention_body.h, by one .c file an instruction set (avx2_ops.c, avx512_ops.c, neon.c, wasm.c),
- * which gives these functions their names. They compute the bits of scalar.c, the definition; what is done about order is here, and
- * NUMERICS.md says why it must be. Dead lanes behind the end of a vector are loaded as +0, which changes no sum (N9). */
+ * Included, with kv_store_body.h and attention_body.h, by one .c file an instruction set (avx2_ops.c, avx512_ops.c, neon.c,
+ * wasm.c), which gives these functions their names. They compute the bits of scalar.c, the definition; what is done about order is
+ * here, and NUMERICS.md says why it must be. Dead lanes behind the end of a vector are loaded as +0, which changes no sum (N9). */
 #ifndef YL_KERNELS_OPS_BODY_H
 #define YL_KERNELS_OPS_BODY_H
 

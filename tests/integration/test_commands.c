@@ -77,6 +77,45 @@ static void inspect_describes_the_model(void **state)
     assert_int_equal(run(*state, NULL, "inspect", "--json", NULL)[0], '{');
 }
 
+static void plan_foresees_machines_and_this_one(void **state)
+{
+    rig *r = *state;
+    const char *out = run(r, NULL, "plan", "--assume", "big=8GB:50GB/s,small=60MB:3GB/s", "-c", "256", NULL);
+    assert_non_null(strstr(out, "big              embedding, layers 0-"));
+    assert_non_null(strstr(out, "big alone is faster than any chain."));
+    assert_int_equal(run(r, NULL, "plan", "--assume", "8GB:50GB/s", "--json", NULL)[0], '{');
+    out = run(r, NULL, "plan", "--local", "2", "-c", "256", "-np", "4", NULL); /* measures */
+    assert_non_null(strstr(out, "worker-1"));
+    assert_non_null(strstr(out, "4 streams together"));
+}
+
+/* Exit code 1: it does not fit; 2: the question is wrong. */
+static void a_plan_that_cannot_be_made_is_refused(void **state)
+{
+    rig *r = *state;
+    static const struct {
+        const char *flag, *value, *assume;
+        int exit_code;
+        const char *message;
+    } cases[] = {
+        {"-c", "2048", "1MB:50GB/s", 1, "kingjames.gguf: needs "},
+        {"--layers", "A=0-0", "8GB:50GB/s", 2, "--layers: nobody has layers 1 to "},
+        {"--link", "fast", "8GB:50GB/s", 2, "--link: 'fast' is not RATE,ROUNDTRIP"},
+        {"--objective", "fast", "8GB:50GB/s", 2, "--objective: 'fast' is neither"},
+        {"-np", "0", "8GB:50GB/s", 2, "-np: 0 is not between"},
+        {"--assume", "8GB", "8GB:50GB/s", 2, "--assume: '8GB' is not MEMORY:BANDWIDTH"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *argv[] = {YLLAMA, "plan", "-m", MODEL, "--assume", cases[i].assume, cases[i].flag, cases[i].value, NULL};
+        assert_true(child_start(&r->child, argv, NULL, r->dir.path));
+        bool ended = child_wait(&r->child, PATIENCE_MS);
+        child_end(&r->child);
+        assert_true(ended);
+        if (r->child.exit_code != cases[i].exit_code || !strstr(r->child.err, cases[i].message))
+            fail_msg("%s %s: exit code %d: %s", cases[i].flag, cases[i].value, r->child.exit_code, r->child.err);
+    }
+}
+
 static size_t read_file(const char *path, uint8_t *buf, size_t capacity)
 {
     FILE *f = fopen(path, "rb");
@@ -227,6 +266,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokenize_shows_pieces),
         cmocka_unit_test(inspect_describes_the_model),
+        cmocka_unit_test(plan_foresees_machines_and_this_one),
+        cmocka_unit_test(a_plan_that_cannot_be_made_is_refused),
         cmocka_unit_test(logits_are_the_same_bytes_over_any_workers),
         cmocka_unit_test(perplexity_tells_text_from_noise),
         cmocka_unit_test(chat_answers_lines),
