@@ -4,6 +4,8 @@
  * upper estimate by the dimensions that matter, because how a worker lays it out is the worker's business. */
 #include "model_costs.h"
 
+#include "attention.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -94,7 +96,9 @@ uint64_t model_costs_fixed_bytes(const hparams *hp, const model_use *use)
     uint64_t row = 4 * (2 * (uint64_t)hp->n_embd + 2 * n_q + 2 * n_kv + 2 * (uint64_t)hp->n_ff) + 10 * n_input;
     uint64_t n_threads = use->n_threads && use->n_threads < WORST_THREADS ? use->n_threads : WORST_THREADS;
     uint64_t n_positions = (uint64_t)use->n_ctx + KV_PAGE_POSITIONS;
-    uint64_t scores = n_threads * (hp->n_head / hp->n_head_kv) * n_positions * 4;
+    uint64_t n_group = hp->n_head / hp->n_head_kv;
+    uint64_t scores =
+        n_threads * 4 * attention_scratch_floats(n_group * attention_rows((uint32_t)n_group), n_positions, hp->n_embd_head);
     return PROCESS_BYTES + TILE_OF_ROWS * row + scores + n_positions * (4 * (uint64_t)hp->n_rot + 1);
 }
 

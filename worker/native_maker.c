@@ -14,6 +14,12 @@
 
 enum { STEP_BYTES = 48 << 20 /* a thread */, BUFFER_BYTES = 256 << 10 };
 
+/* What went wrong in a piece of a step. */
+typedef struct failure {
+    size_t tile; /* the piece's first */
+    yl_error error;
+} failure;
+
 struct native_maker {
     tile_file *file;
     tile_cache_head head;
@@ -22,9 +28,9 @@ struct native_maker {
     uint32_t n_threads;
     size_t buffer_bytes; /* of each thread */
     uint8_t *buffers;
-    yl_error *errors; /* [n_threads] of this step */
-    uint32_t tensor;  /* under way */
-    uint64_t tile;    /* of it: first that is not done */
+    failure *failures; /* [n_threads] the first of each, in this step */
+    uint32_t tensor;   /* under way */
+    uint64_t tile;     /* of it: first that is not done */
 };
 
 /* A tensor's tiles. */
@@ -61,9 +67,9 @@ yl_status native_maker_new(native_maker **out, const tile_cache *c, const tile_c
             head->tensors[i].layout == MATRIX_TILES ? tile_bytes(head->tensors[i].type, (size_t)head->tensors[i].n_cols) : 0;
         if (one > m->buffer_bytes) m->buffer_bytes = (one + TILE_ALIGNMENT - 1) / TILE_ALIGNMENT * TILE_ALIGNMENT;
     }
-    m->errors = calloc(m->n_threads, sizeof *m->errors);
+    m->failures = calloc(m->n_threads, sizeof *m->failures);
     void *buffers = NULL;
-    bool enough = m->errors && !posix_memalign(&buffers, TILE_ALIGNMENT, m->n_threads * m->buffer_bytes);
+    bool enough = m->failures && !posix_memalign(&buffers, TILE_ALIGNMENT, m->n_threads * m->buffer_bytes);
     m->buffers = buffers;
     yl_status status = enough ? YL_OK : yl_fail(err, YL_ENOMEM, "no memory to make a cache file");
     if (!status) status = tile_file_create(&m->file, c, head, err);
@@ -80,7 +86,7 @@ void native_maker_free(native_maker *m)
     if (!m) return;
     tile_file_close(m->file);
     free(m->buffers);
-    free(m->errors);
+    free(m->failures);
     free(m);
 }
 
@@ -127,19 +133,20 @@ static void make_some(void *arg, size_t begin, size_t end, uint32_t thread)
 {
     native_maker *m = arg;
     tiling t = tiling_of(m);
-    yl_error *err = &m->errors[thread];
-    err->status = make_tiles(m, &t, m->tile + begin, m->tile + end, m->buffers + thread * m->buffer_bytes, err);
+    failure f = {.tile = begin}, *first = &m->failures[thread];
+    f.error.status = make_tiles(m, &t, m->tile + begin, m->tile + end, m->buffers + thread * m->buffer_bytes, &f.error);
+    if (f.error.status && (!first->error.status || begin < first->tile)) *first = f;
 }
 
-/* The first thread's error in the order of tiles, so that the same file gives the same message. */
+/* The first error in the order of tiles, so that the same file gives the same message. */
 static yl_status first_error(const native_maker *m, yl_error *err)
 {
-    for (uint32_t i = 0; i < m->n_threads; i++) {
-        if (!m->errors[i].status) continue;
-        if (err) *err = m->errors[i];
-        return m->errors[i].status;
+    const failure *first = m->failures;
+    for (const failure *f = m->failures + 1; f < m->failures + m->n_threads; f++) {
+        if (f->error.status && (!first->error.status || f->tile < first->tile)) first = f;
     }
-    return YL_OK;
+    if (first->error.status && err) *err = first->error;
+    return first->error.status;
 }
 
 /* Some tiles of the matrix under way. */
@@ -148,7 +155,7 @@ static yl_status step_matrix(native_maker *m, yl_error *err)
     tiling t = tiling_of(m);
     uint64_t left = t.n_tiles - m->tile, n = (uint64_t)STEP_BYTES * m->n_threads / t.tile_bytes + 1;
     if (n > left) n = left;
-    memset(m->errors, 0, m->n_threads * sizeof *m->errors);
+    memset(m->failures, 0, m->n_threads * sizeof *m->failures);
     thread_pool_run(m->pool, (size_t)n, 1, make_some, m);
     uint64_t begin = m->tile * t.rows_bytes, end = (m->tile + n) * t.rows_bytes;
     native_source_drop(t.from->data + begin, (end < t.from->n_bytes ? end : t.from->n_bytes) - begin);
