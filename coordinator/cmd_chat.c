@@ -167,6 +167,13 @@ static yl_status begin(chat *c, yl_error *err)
     return status;
 }
 
+/* Workers hear from us also while a person thinks. What is wrong with one is told when it is needed next. */
+static void keep_workers(void *ctx)
+{
+    const chat *c = ctx;
+    engine_poll(c->s.e, 0, NULL);
+}
+
 yl_status cmd_chat(const options *o, console *con, yl_error *err)
 {
     chat c = {0};
@@ -178,7 +185,7 @@ yl_status cmd_chat(const options *o, console *con, yl_error *err)
         warn_if_foreign(&c);
         status = session_start(&c.s, err);
     }
-    if (!status) status = line_reader_new(&c.lines, con, err);
+    if (!status) status = line_reader_new(&c.lines, con, keep_workers, &c, err);
     if (!status) status = begin(&c, err);
     if (!status) status = converse(&c, err);
     line_reader_free(c.lines);

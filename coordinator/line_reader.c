@@ -1,29 +1,69 @@
-/* line_reader.c: libedit for terminals, getline for everything else. */
+/* line_reader.c: libedit for terminals, a byte at a time for everything else.
+ *
+ * Both wait by poll() before they read, so that whoever waits with us has its turns. Nothing is read ahead: poll() would not know
+ * of bytes in a buffer of ours. */
 #include "line_reader.h"
 
 #include <errno.h>
 #include <histedit.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "interrupt.h"
 
-enum { HISTORY_LINES = 1000 };
+enum { HISTORY_LINES = 1000, IDLE_MS = 250 };
 
 struct line_reader {
     console *con;
+    void (*while_idle)(void *ctx);
+    void *ctx;
     EditLine *edit; /* NULL: no terminal */
     History *history;
     char history_path[PATH_MAX]; /* "": none is kept */
     bool continues;              /* the line being typed is a second one */
     char *line;                  /* what was read so far, without continuation marks */
-    size_t n_line;
-    char *raw; /* getline's */
-    size_t n_raw;
+    size_t n_line, capacity;
 };
+
+/* Waits until a byte can be read, or the end. False: a signal came. */
+static bool wait_for_input(const line_reader *r)
+{
+    for (;;) {
+        struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+        int n = poll(&in, 1, r->while_idle ? IDLE_MS : -1);
+        if (n > 0) return true;
+        if (n < 0) return errno != EINTR; /* what else may be wrong, reading tells */
+        r->while_idle(r->ctx);
+    }
+}
+
+/* -1: an error or a signal; 0: the end. */
+static ssize_t read_byte(const line_reader *r, char *byte)
+{
+    return wait_for_input(r) ? read(STDIN_FILENO, byte, 1) : -1;
+}
+
+/* libedit's way to read a character; the bytes of one come together. */
+static int read_character(EditLine *edit, wchar_t *character)
+{
+    line_reader *r;
+    if (el_get(edit, EL_CLIENTDATA, &r) != 0) return -1;
+    mbstate_t state = {0};
+    for (;;) {
+        char byte;
+        ssize_t n = read_byte(r, &byte);
+        if (n <= 0) return (int)n;
+        size_t result = mbrtowc(character, &byte, 1, &state);
+        if (result == (size_t)-2) continue; /* more bytes belong to it */
+        if (result != (size_t)-1) return 1;
+        memset(&state, 0, sizeof state); /* not a character: left out */
+    }
+}
 
 /* Makes the directories of a path, the last part excepted. False: one cannot be made. */
 static bool make_directories(const char *path)
@@ -66,6 +106,7 @@ static yl_status open_terminal(line_reader *r, yl_error *err)
     history(r->history, &event, H_SETSIZE, HISTORY_LINES);
     history(r->history, &event, H_SETUNIQUE, 1);
     el_set(r->edit, EL_CLIENTDATA, r);
+    el_set(r->edit, EL_GETCFN, read_character);
     el_set(r->edit, EL_PROMPT_ESC, prompt_mark, '\1');
     el_set(r->edit, EL_EDITOR, "emacs");
     el_set(r->edit, EL_SIGNAL, 0);
@@ -76,12 +117,14 @@ static yl_status open_terminal(line_reader *r, yl_error *err)
     return YL_OK;
 }
 
-yl_status line_reader_new(line_reader **out, console *con, yl_error *err)
+yl_status line_reader_new(line_reader **out, console *con, void (*while_idle)(void *ctx), void *ctx, yl_error *err)
 {
     *out = NULL;
     line_reader *r = calloc(1, sizeof *r);
     if (!r) return yl_fail(err, YL_ENOMEM, "no memory to read lines");
     r->con = con;
+    r->while_idle = while_idle;
+    r->ctx = ctx;
     yl_status status = isatty(STDIN_FILENO) && con->is_terminal_out ? open_terminal(r, err) : YL_OK;
     if (status) {
         line_reader_free(r);
@@ -106,7 +149,6 @@ void line_reader_free(line_reader *r)
     if (r->edit) el_end(r->edit);
     if (r->history) history_end(r->history);
     free(r->line);
-    free(r->raw);
     free(r);
 }
 
@@ -115,24 +157,34 @@ bool line_reader_is_interactive(const line_reader *r)
     return r->edit != NULL;
 }
 
-/* Appends to the line; a backslash at its end is taken away and asks for more. */
-static line_result append(line_reader *r, const char *text, size_t n, bool *wants_more)
+/* Appends n bytes to the line, which stays terminated. */
+static bool append(line_reader *r, const char *text, size_t n)
 {
-    if (n > 0 && text[n - 1] == '\n') n--;
-    if (n > 0 && text[n - 1] == '\r') n--;
-    *wants_more = n > 0 && text[n - 1] == '\\';
-    if (*wants_more) n--;
-    char *line = realloc(r->line, r->n_line + n + 2);
-    if (!line) return LINE_FAILED;
-    r->line = line;
-    memcpy(line + r->n_line, text, n);
+    if (r->capacity - r->n_line < n + 1) {
+        size_t capacity = 2 * (r->n_line + n + 1);
+        char *line = realloc(r->line, capacity);
+        if (!line) return false;
+        r->line = line;
+        r->capacity = capacity;
+    }
+    memcpy(r->line + r->n_line, text, n);
     r->n_line += n;
-    if (*wants_more) line[r->n_line++] = '\n';
-    line[r->n_line] = 0;
-    return LINE_READ;
+    r->line[r->n_line] = 0;
+    return true;
 }
 
-static line_result read_typed(line_reader *r, bool *wants_more)
+/* Takes the line's end away. A backslash there becomes a newline, and more is wanted. */
+static bool continues_at_end(line_reader *r)
+{
+    if (r->n_line > 0 && r->line[r->n_line - 1] == '\n') r->n_line--;
+    if (r->n_line > 0 && r->line[r->n_line - 1] == '\r') r->n_line--;
+    bool wants_more = r->n_line > 0 && r->line[r->n_line - 1] == '\\';
+    if (wants_more) r->line[r->n_line - 1] = '\n';
+    r->line[r->n_line] = 0;
+    return wants_more;
+}
+
+static line_result read_typed(line_reader *r)
 {
     int n = 0;
     const char *text = el_gets(r->edit, &n);
@@ -145,26 +197,33 @@ static line_result read_typed(line_reader *r, bool *wants_more)
     HistEvent event;
     if (strspn(text, " \n") < (size_t)n) history(r->history, &event, H_ENTER, text);
     r->con->ends_a_line = true;
-    return append(r, text, (size_t)n, wants_more);
+    return append(r, text, (size_t)n) ? LINE_READ : LINE_FAILED;
 }
 
-static line_result read_piped(line_reader *r, bool *wants_more)
+/* To the newline, or to the end of a last line that has none. */
+static line_result read_piped(line_reader *r)
 {
-    ssize_t n = getline(&r->raw, &r->n_raw, stdin);
-    if (interrupt_came()) return LINE_INTERRUPTED;
-    if (n < 0) return LINE_END;
-    return append(r, r->raw, (size_t)n, wants_more);
+    char byte = 0;
+    size_t begin = r->n_line;
+    while (byte != '\n') {
+        ssize_t n = read_byte(r, &byte);
+        if (interrupt_came()) return LINE_INTERRUPTED;
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return r->n_line > begin ? LINE_READ : LINE_END;
+        if (!append(r, &byte, 1)) return LINE_FAILED;
+    }
+    return LINE_READ;
 }
 
 line_result line_reader_next(line_reader *r, const char **line)
 {
     r->n_line = 0;
     r->continues = false;
-    for (bool wants_more = false;;) {
-        line_result result = r->edit ? read_typed(r, &wants_more) : read_piped(r, &wants_more);
+    for (;;) {
+        line_result result = r->edit ? read_typed(r) : read_piped(r);
         if (result == LINE_END && r->continues) break; /* what was typed before the end counts */
         if (result != LINE_READ) return result;
-        if (!wants_more) break;
+        if (!continues_at_end(r)) break;
         r->continues = true;
     }
     *line = r->line;

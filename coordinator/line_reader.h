@@ -10,8 +10,9 @@
 
 typedef struct line_reader line_reader;
 
-/* con: its standard output is where the terminal echoes. YL_ENOMEM, YL_EIO (the terminal cannot be used). */
-yl_status line_reader_new(line_reader **out, console *con, yl_error *err);
+/* con: its standard output is where the terminal echoes. while_idle is called a few times a second as long as nothing comes, for
+ * a person may think for an hour; it must not block; NULL: nothing. YL_ENOMEM, YL_EIO (the terminal cannot be used). */
+yl_status line_reader_new(line_reader **out, console *con, void (*while_idle)(void *ctx), void *ctx, yl_error *err);
 void line_reader_free(line_reader *r); /* writes the history */
 
 /* Is this a person at a terminal? */

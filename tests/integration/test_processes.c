@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -167,12 +168,27 @@ static void weights_come_either_way(void **state)
     rig *r = *state;
     char first[CHILD_OUTPUT_BYTES];
     static const char *const HOW[] = {"--mmap", "--no-mmap", "--no-cache", "--stream-weights"};
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         start(r, NULL, "run", "-m", r->model, "--local", "2", "-p", "abc", "-n", "20", "--ignore-eos", "--temp", "0", HOW[i], NULL);
         expect_end(r, 0, NULL);
         if (i == 0) memcpy(first, r->child.out, sizeof first);
         assert_string_equal(first, r->child.out);
     }
+}
+
+/* Nobody types for several times as long as a worker waits for its coordinator. */
+static void a_chat_survives_its_pauses(void **state)
+{
+    rig *r = *state;
+    char command[1024];
+    snprintf(command, sizeof command,
+             "(sleep 3; echo abc; sleep 3; echo def) | " YLLAMA
+             " chat -m %s --chat-template chatml -n 3 --ignore-eos --timeout 1.5",
+             r->model);
+    const char *const argv[] = {"/bin/sh", "-c", command, NULL};
+    assert_true(child_start(&r->child, argv, NULL, r->dir.path));
+    expect_end(r, 0, NULL);
+    assert_null(strstr(r->child.err, "silent"));
 }
 
 static void models_that_cannot_be_opened(void **state)
@@ -247,6 +263,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_worker_that_hangs_is_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(seeds_reproduce, set_up, tear_down),
         cmocka_unit_test_setup_teardown(weights_come_either_way, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_chat_survives_its_pauses, set_up, tear_down),
         cmocka_unit_test_setup_teardown(models_that_cannot_be_opened, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_context_that_overflows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(more_workers_than_layers, set_up, tear_down),
