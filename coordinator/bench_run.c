@@ -68,9 +68,16 @@ static yl_status warm_up(bench_streams *b, const bench_test *t, yl_error *err)
     return run_once(b, &shorter, err);
 }
 
+/* Workers hear from us. What is wrong with one is told when it is needed next. */
+static void keep_workers(void *ctx)
+{
+    const runner *r = ctx;
+    if (r->s->e) engine_poll(r->s->e, 0, NULL);
+}
+
 static yl_status read_limits(runner *r, const bench_test *t, size_t i, yl_error *err)
 {
-    return limit_probe_read(r->probe, bench_cost_n_threads(t), t->setup.isa, &r->readings[i], err);
+    return limit_probe_read(r->probe, bench_cost_n_threads(t), t->setup.isa, keep_workers, r, &r->readings[i], err);
 }
 
 static double median_of(const runner *r, size_t field_offset, double *scratch)

@@ -2,12 +2,15 @@
 #include "limit_probe.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+enum { WAIT_MS = 250 };
 
 struct limit_probe {
     pid_t pid;
@@ -98,12 +101,22 @@ void limit_probe_free(limit_probe *p)
     free(p);
 }
 
-yl_status limit_probe_read(limit_probe *p, uint32_t n_threads, const char *isa, machine_limits *out, yl_error *err)
+/* Until there is an answer, or the end. */
+static void await_answer(const limit_probe *p, void (*while_waiting)(void *ctx), void *ctx)
+{
+    struct pollfd in = {.fd = p->fd, .events = POLLIN};
+    while (poll(&in, 1, WAIT_MS) <= 0) while_waiting(ctx);
+}
+
+yl_status limit_probe_read(limit_probe *p, uint32_t n_threads, const char *isa, void (*while_waiting)(void *ctx), void *ctx,
+                           machine_limits *out, yl_error *err)
 {
     question q = {.n_threads = n_threads};
     memcpy(q.isa, isa, strlen(isa) < sizeof q.isa ? strlen(isa) : sizeof q.isa - 1);
     answer a;
-    if (!send_all(p->fd, &q, sizeof q) || !receive(p->fd, &a, sizeof a))
+    bool asked = send_all(p->fd, &q, sizeof q);
+    if (asked) await_answer(p, while_waiting, ctx);
+    if (!asked || !receive(p->fd, &a, sizeof a))
         return yl_fail(err, YL_EIO, "the process that measures the machine has ended: was it killed?");
     if (a.error.status) {
         if (err) *err = a.error;

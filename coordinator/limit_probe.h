@@ -12,8 +12,10 @@ yl_status limit_probe_new(limit_probe **out, yl_error *err);
 /* Ends it, and waits for that. NULL: nothing. */
 void limit_probe_free(limit_probe *p);
 
-/* Measures; takes about a tenth of a second. isa: that of a table which this machine can run. Errors as of machine_meter_read;
- * YL_EIO: the process has ended. */
-yl_status limit_probe_read(limit_probe *p, uint32_t n_threads, const char *isa, machine_limits *out, yl_error *err);
+/* Measures; takes about a tenth of a second. isa: that of a table which this machine can run. while_waiting is called a few times a
+ * second until then (a slow machine takes longer), and must not block. Errors as of machine_meter_read; YL_EIO: the process has
+ * ended. */
+yl_status limit_probe_read(limit_probe *p, uint32_t n_threads, const char *isa, void (*while_waiting)(void *ctx), void *ctx,
+                           machine_limits *out, yl_error *err);
 
 #endif
