@@ -262,6 +262,11 @@ static void peak_loops_do_what_they_count(void **state)
     assert_ptr_equal(peak_loops_for("none"), &peak_loops_scalar);
 }
 
+static void do_nothing(void *ctx)
+{
+    (void)ctx;
+}
+
 static void a_probe_measures_and_leaves_no_process(void **state)
 {
     (void)state;
@@ -270,13 +275,13 @@ static void a_probe_measures_and_leaves_no_process(void **state)
     yl_error err;
     assert_int_equal(limit_probe_new(&p, &err), YL_OK);
     for (uint32_t n = 1; n <= 2; n++) {
-        if (limit_probe_read(p, n, "scalar", &l, &err)) fail_msg("%s", err.msg);
+        if (limit_probe_read(p, n, "scalar", do_nothing, NULL, &l, &err)) fail_msg("%s", err.msg);
         assert_true(l.read_small_pages > 1e7 && l.read_huge_pages > 1e7);
         assert_true(l.dot_int8 > 1e7 && l.multiply_add_f32 > 1e7);
         assert_true(l.read_small_pages < 1e13 && l.dot_int8 < 1e15); /* nothing was left out by the compiler */
     }
-    assert_int_equal(limit_probe_read(p, 0, "scalar", &l, &err), YL_EINVAL);
-    assert_int_equal(limit_probe_read(p, 1, "scalar", &l, &err), YL_OK); /* it still answers */
+    assert_int_equal(limit_probe_read(p, 0, "scalar", do_nothing, NULL, &l, &err), YL_EINVAL);
+    assert_int_equal(limit_probe_read(p, 1, "scalar", do_nothing, NULL, &l, &err), YL_OK); /* it still answers */
     limit_probe_free(p);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
