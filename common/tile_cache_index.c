@@ -5,8 +5,10 @@
  *       8     8  XXH3-64 of all that follows
  *      16     4  version, 1
  *      20     4  n tensors
- *      24    32  state: SHA-256 of the model's identity, then device, inode, size, seconds and nanoseconds (u64) of each of its
- * files 56  32 n  SHA-256s The name is the first 16 bytes of the state in hex, and ".hashes". */
+ *      24    32  state: SHA-256 of the model's identity, then of each of its files device, inode, size, seconds, nanoseconds (u64)
+ *      56  32 n  SHA-256s
+ *
+ * The name is the first 16 bytes of the state in hex, and ".hashes". */
 #include "tile_cache_index.h"
 
 #include <dirent.h>
