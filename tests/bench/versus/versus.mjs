@@ -1,7 +1,7 @@
 // versus.mjs: llama.cpp, as its users get it from npm, and this program in turn, on the same file with as many threads.
 //
 //   node tests/bench/versus/versus.mjs --bin build/bin --modules DIR/node_modules --models a.gguf,b.gguf [--threads 1,2] [--rounds 5]
-//       [--tests pp512,tg64,tg64@4096,tg64x8,start,tg64+busy] [--flash best|on|off] [--flags "--no-mmap"] [--cache-dir DIR] [--json FILE]
+//       [--tests pp512,tg64,tg64@4096,tg64x8,start,tg64+busy] [--flash best|on|off] [--flags="--no-mmap"] [--cache-dir DIR] [--json FILE]
 //
 // Tests: pp512 reads a prompt of 512 tokens; tg64 makes 64 tokens; @4096 with so many in the context before; x8 for so many sequences
 // at the same time; +busy while another program keeps one core busy; start is a short prompt's first token, from nothing (start!first:
