@@ -204,6 +204,7 @@ static void take_heartbeat(cluster_worker *w, const frame_heartbeat *h, uint64_t
 {
     if (h->steps != w->steps || !h->pending) w->progress_ms = now;
     w->steps = h->steps;
+    w->loaded = h->loaded;
 }
 
 /* Bad bytes and a bad HELLO are the sender's trouble: it is told, and everybody else goes on. */

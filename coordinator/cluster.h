@@ -19,6 +19,7 @@ typedef struct cluster_worker {
     uint32_t n_threads;
     uint64_t heard_ms;    /* last frame from it */
     uint64_t steps;       /* of its last HEARTBEAT */
+    uint64_t loaded;      /* of its last HEARTBEAT: bytes of weights that are ready */
     uint64_t progress_ms; /* when its steps last moved, or nothing waited */
 } cluster_worker;
 

@@ -284,7 +284,9 @@ static void show_progress(const engine *e)
     for (uint32_t i = 0; i < e->n_stages; i++) {
         const stage *s = &e->stages[i];
         all += (double)s->weight_bytes;
-        done += s->is_ready ? (double)s->weight_bytes : (double)s->sent_bytes;
+        uint64_t loaded = cluster_worker_at(e->cluster, (uint32_t)s->worker)->loaded;
+        if (loaded < s->sent_bytes) loaded = s->sent_bytes; /* what was sent is known earlier */
+        done += (double)(s->is_ready || loaded > s->weight_bytes ? s->weight_bytes : loaded);
     }
     e->o.on_progress(e->o.ctx, "loading weights", all > 0 ? done / all : 1);
 }

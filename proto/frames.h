@@ -222,6 +222,7 @@ typedef struct frame_heartbeat {
     uint64_t instance; /* the sender's */
     uint64_t steps;    /* worker: worker_step calls that did something; coordinator: 0 */
     uint64_t pending;  /* worker: frames waiting or under way; coordinator: 0 */
+    uint64_t loaded;   /* worker: bytes of its slice's weights that are ready; coordinator: 0 */
 } frame_heartbeat;
 
 /* coordinator -> worker, control: all zero, a question. worker -> coordinator: the answer, counted since ASSIGN. */

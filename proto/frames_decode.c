@@ -383,6 +383,7 @@ static void take_heartbeat(field_reader *r, frame_heartbeat *h)
     h->instance = field_u64(r, "instance", 0, UINT64_MAX);
     h->steps = field_u64(r, "steps", 0, UINT64_MAX);
     h->pending = field_u64(r, "pending", 0, UINT64_MAX);
+    h->loaded = field_u64(r, "loaded", 0, UINT64_MAX);
 }
 
 static void take_stats(field_reader *r, frame_stats *s)

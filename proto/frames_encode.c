@@ -310,10 +310,11 @@ static void pack_seq(msgpack_packer *p, const frame *f)
 
 static void pack_heartbeat(msgpack_packer *p, const frame *f)
 {
-    pack_start(p, f, 3);
+    pack_start(p, f, 4);
     pack_u64(p, f->heartbeat.instance);
     pack_u64(p, f->heartbeat.steps);
     pack_u64(p, f->heartbeat.pending);
+    pack_u64(p, f->heartbeat.loaded);
 }
 
 static void pack_stats(msgpack_packer *p, const frame *f)

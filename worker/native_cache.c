@@ -363,7 +363,24 @@ static void begin_use(native_cache *c)
         (double)n_bytes / (1 << 20));
 }
 
-static yl_status step(void *ctx, bool *is_done, yl_error *err)
+/* Of the work, 0 to 1. To hash a file takes about half as long as to make it; to check all of them comes before that, if at all. */
+static double share_done(const native_cache *c)
+{
+    uint64_t n_bytes = 0, all = 0;
+    double begins_at = c->hashes ? 1.0 / 3 : 0;
+    if (c->phase == DONE || !c->n_units) return 1;
+    if (c->phase == HASHING) return begins_at * native_hashes_share(c->hashes);
+    for (uint32_t i = 0; i < c->n_units; i++) {
+        all += c->units[i].head.file_bytes;
+        if (i < c->next) n_bytes += c->units[i].head.file_bytes;
+    }
+    double pass = (double)n_bytes / (double)all;
+    if (c->phase == CHECKING && c->may_make) pass /= 2;
+    if (c->phase == MAKING && !c->is_first) pass = (1 + pass) / 2;
+    return begins_at + (1 - begins_at) * pass;
+}
+
+static yl_status step(void *ctx, bool *is_done, double *share, yl_error *err)
 {
     native_cache *c = ctx;
     yl_status status = YL_OK;
@@ -378,6 +395,7 @@ static yl_status step(void *ctx, bool *is_done, yl_error *err)
         *is_done = true;
         break;
     }
+    *share = share_done(c);
     return status;
 }
 

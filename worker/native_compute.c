@@ -14,7 +14,7 @@ struct native_compute {
     letter_pool *letters;
     mailbox *in, *out;
     outbox outbox;
-    _Atomic uint64_t steps, pending;
+    _Atomic uint64_t steps, pending, loaded;
     bool stop;
 };
 
@@ -92,6 +92,7 @@ static void *compute_main(void *arg)
         flush(c);
         c->steps = worker_n_steps(c->worker);
         c->pending = worker_n_pending(c->worker);
+        c->loaded = worker_loaded_bytes(c->worker);
         if (status || progress == WORKER_STOP)
             say_stopped(c, status, &cause);
         else if (progress == WORKER_REWIRE)
@@ -149,4 +150,9 @@ uint64_t native_compute_steps(const native_compute *c)
 uint64_t native_compute_pending(const native_compute *c)
 {
     return c->pending;
+}
+
+uint64_t native_compute_loaded(const native_compute *c)
+{
+    return c->loaded;
 }

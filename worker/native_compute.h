@@ -18,5 +18,6 @@ void native_compute_stop(native_compute *c);
 /* What HEARTBEAT tells. */
 uint64_t native_compute_steps(const native_compute *c);
 uint64_t native_compute_pending(const native_compute *c);
+uint64_t native_compute_loaded(const native_compute *c);
 
 #endif

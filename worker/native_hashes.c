@@ -25,6 +25,8 @@ struct native_hashes {
     size_t n;
     atomic_size_t next; /* first that no lane took */
     atomic_size_t n_done;
+    _Atomic uint64_t n_bytes_done;
+    uint64_t n_bytes;
     uint32_t n_lanes;
     lane lanes[];
 };
@@ -44,6 +46,7 @@ yl_status native_hashes_new(native_hashes **out, native_hash *list, size_t n, th
     h->pool = pool;
     h->list = list;
     h->n = n;
+    for (size_t i = 0; i < n; i++) h->n_bytes += list[i].tensor->n_bytes;
     for (; h->n_lanes < n_lanes; h->n_lanes++) {
         h->lanes[h->n_lanes].md = EVP_MD_CTX_new();
         if (h->lanes[h->n_lanes].md) continue;
@@ -84,6 +87,7 @@ static void run_lane(native_hashes *h, lane *l)
         native_source_drop(t->data + l->offset, n);
         l->offset += n;
         done += n;
+        h->n_bytes_done += n;
         if (l->offset < t->n_bytes) continue;
         EVP_DigestFinal_ex(l->md, l->now->hash, NULL);
         l->now = NULL;
@@ -102,4 +106,9 @@ bool native_hashes_step(native_hashes *h)
 {
     thread_pool_run(h->pool, h->n_lanes, 1, run_lanes, h);
     return h->n_done == h->n;
+}
+
+double native_hashes_share(const native_hashes *h)
+{
+    return h->n_bytes ? (double)h->n_bytes_done / (double)h->n_bytes : 1;
 }

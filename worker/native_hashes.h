@@ -21,4 +21,7 @@ void native_hashes_free(native_hashes *h);
 /* Hashes some of the bytes, a few hundred MB with many threads. True: all are hashed. */
 bool native_hashes_step(native_hashes *h);
 
+/* Of the bytes, 0 to 1. */
+double native_hashes_share(const native_hashes *h);
+
 #endif

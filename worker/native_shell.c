@@ -271,7 +271,8 @@ static bool handle_here(shell *s, letter *l)
     frame answer = {.kind = FRAME_HEARTBEAT, .epoch = f.epoch};
     answer.heartbeat = (frame_heartbeat){.instance = s->instance,
                                          .steps = native_compute_steps(s->compute),
-                                         .pending = native_compute_pending(s->compute)};
+                                         .pending = native_compute_pending(s->compute),
+                                         .loaded = native_compute_loaded(s->compute)};
     send_control_frame(s, &answer);
     return true;
 }

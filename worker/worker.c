@@ -222,6 +222,7 @@ static yl_status step_control(worker *w, worker_message *m, outbox *out, worker_
             frame answer = {.kind = FRAME_HEARTBEAT, .epoch = w->epoch};
             answer.heartbeat.steps = w->n_steps;
             answer.heartbeat.pending = worker_n_pending(w);
+            answer.heartbeat.loaded = worker_loaded_bytes(w);
             status = worker_send(w, out, WORKER_TO_COORDINATOR, &answer, &cause);
             break;
         }

@@ -31,9 +31,9 @@ typedef struct weight_store {
      * model, to be used in place; else only what is there already, to be copied. `tensors`: for the call. When it fails, nothing
      * was begun. */
     yl_status (*begin)(void *ctx, uint64_t epoch, const frame_tensor *tensors, uint32_t n, bool may_make, yl_error *err);
-    /* A bounded piece of the work on it. A cache that cannot be used is no error: tensors are missing then. YL_EFORMAT: the model's
-     * weights are damaged. */
-    yl_status (*step)(void *ctx, bool *is_done, yl_error *err);
+    /* A bounded piece of the work on it; *share: how much of it is done, about, 0 to 1. A cache that cannot be used is no error:
+     * tensors are missing then. YL_EFORMAT: the model's weights are damaged. */
+    yl_status (*step)(void *ctx, bool *is_done, double *share, yl_error *err);
     /* Tensor i of the list, aligned to 64, or NULL: not there. Valid until `end`. */
     const uint8_t *(*find)(void *ctx, uint32_t i);
     /* Nobody looks at them any more. */
@@ -117,6 +117,7 @@ uint64_t worker_epoch(const worker *w);                /* 0: no ASSIGN yet */
 const char *worker_next_endpoint(const worker *w);     /* "" before an ASSIGN */
 uint64_t worker_n_steps(const worker *w);              /* steps that did something */
 uint64_t worker_n_pending(const worker *w);            /* frames waiting or under way */
+uint64_t worker_loaded_bytes(const worker *w);         /* of the slice's weights that are ready, about; 0: no slice */
 uint32_t worker_n_past(const worker *w, uint32_t seq); /* positions of a sequence; 0 when there is none */
 
 #endif

@@ -54,6 +54,7 @@ typedef struct assignment {
     bool use_source;     /* the model of weight_source is the one that was assigned */
     bool use_store;      /* weight_store was asked for its tensors */
     bool store_is_ready; /* and has found or made them */
+    double store_share;  /* of that work which is done */
     char next_endpoint[FRAME_MAX_ENDPOINT + 1];
     uint64_t started; /* counter at ASSIGN */
 

@@ -230,7 +230,7 @@ static yl_status load_locally(worker *w, yl_error *err)
 {
     assignment *a = &w->a;
     if (a->use_store && !a->store_is_ready) {
-        yl_status status = w->env.store.step(w->env.store.ctx, &a->store_is_ready, err);
+        yl_status status = w->env.store.step(w->env.store.ctx, &a->store_is_ready, &a->store_share, err);
         return !status && a->store_is_ready ? check_uncached_memory(w, err) : status;
     }
     const frame_tensor *t = slice_tensor_info(a->slice, a->load_tensor);
@@ -277,6 +277,17 @@ yl_status worker_load_chunk(worker *w, const frame *f, yl_error *err)
     yl_status status = slice_write(a->slice, f->tensor.tensor, f->tensor.offset, f->tensor.data.data, f->tensor.data.n_bytes, err);
     if (!status) a->n_open_wants--;
     return status;
+}
+
+uint64_t worker_loaded_bytes(const worker *w)
+{
+    const assignment *a = &w->a;
+    if (!a->slice) return 0;
+    if (a->use_store && !a->store_is_ready) return (uint64_t)(a->store_share * (double)slice_total_bytes(a->slice));
+    if (w->state != WORKER_LOADING) return slice_total_bytes(a->slice);
+    uint64_t n_bytes = a->load_offset;
+    for (uint32_t i = 0; i < a->load_tensor; i++) n_bytes += slice_tensor_bytes(a->slice, i);
+    return n_bytes;
 }
 
 static yl_status say_ready(worker *w, outbox *out, yl_error *err)

@@ -102,7 +102,7 @@ static void a_forward_is_decoded_field_by_field(void **state)
 static void every_number_goes_to_its_extremes(void **state)
 {
     rig *r = *state;
-    frame f = {.kind = FRAME_HEARTBEAT, .epoch = UINT64_MAX, .heartbeat = {UINT64_MAX, UINT64_MAX, UINT64_MAX}};
+    frame f = {.kind = FRAME_HEARTBEAT, .epoch = UINT64_MAX, .heartbeat = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
     assert_round_trip(r, &f);
     f = (frame){.kind = FRAME_STATS,
                 .epoch = UINT64_MAX,

@@ -164,7 +164,12 @@ static native_cache *new_cache(rig *r)
 static yl_status load(const rig *r, const weight_store *s, bool may_make, yl_error *err)
 {
     yl_status status = s->begin(s->ctx, 1, r->tensors, r->n, may_make, err);
-    for (bool is_done = false; !status && !is_done;) status = s->step(s->ctx, &is_done, err);
+    double share = 0, before = 0;
+    for (bool is_done = false; !status && !is_done; before = share) {
+        status = s->step(s->ctx, &is_done, &share, err);
+        if (!status) assert_true(share >= before && share <= 1);
+    }
+    if (!status) assert_true(share == 1);
     return status;
 }
 
@@ -223,9 +228,10 @@ static void work_can_end_at_any_step(void **state)
     native_cache *c = new_cache(r);
     weight_store s = native_cache_view(c);
     bool is_done = false;
+    double share = 0;
     for (int n_steps = 0; !is_done; n_steps++) {
         assert_int_equal(s.begin(s.ctx, 1, r->tensors, r->n, true, NULL), YL_OK);
-        for (int i = 0; i < n_steps && !is_done; i++) assert_int_equal(s.step(s.ctx, &is_done, NULL), YL_OK);
+        for (int i = 0; i < n_steps && !is_done; i++) assert_int_equal(s.step(s.ctx, &is_done, &share, NULL), YL_OK);
         if (is_done)
             for (uint32_t i = 0; i < r->n; i++) expect_tiles(r, &s, i);
         s.end(s.ctx);
