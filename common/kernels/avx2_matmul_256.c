@@ -6,8 +6,8 @@
  * sums of activations. N6 has weights that are signed: in Q6_K and Q3_K an offset makes them unsigned, and offset times scale times
  * the same sums is taken off again. Both are products of pairs of 16 bits, one vpmaddwd for two sub-blocks.
  *
- * For panels of 1 both halves of the tile go together, since memory likes to be read in one direction. For wider ones they go one
- * after the other, since 4 integers of each half and what they are made of do not fit into 16 registers. */
+ * For panels of 1 and 2 both halves of the tile go together, since memory likes to be read in one direction. For wider ones they go
+ * one after the other, since 4 integers of each half and what they are made of do not fit into 16 registers. */
 #include "avx2_matmul.h"
 
 /* Which sub-block is at work, and where its bits are. 32 columns: s = 0 ... 7 in order, and only s is used. 16 columns: s = 8h + 2i
@@ -267,7 +267,8 @@ AVX2_BODY void add_unit(__m256 *acc, int n_h, int n, const uint8_t *unit, int ha
     for (int k = 0; k < f.n_sub; k++) {
         const sub_block at = f.nth(k);
         if (asks)
-            prefetch_lines(unit + k * n_lines / f.n_sub * LINE_BYTES, (k + 1) * n_lines / f.n_sub - k * n_lines / f.n_sub, width);
+            prefetch_lines(unit + k * n_lines / f.n_sub * LINE_BYTES, (k + 1) * n_lines / f.n_sub - k * n_lines / f.n_sub, width,
+                           0);
 #pragma GCC unroll 2
         for (int h = 0; h < n_h; h++) {
             const uint8_t *x_at = x + (PANEL_256_Q + at.s * (256 / f.n_sub)) * width;
@@ -287,8 +288,8 @@ AVX2_BODY void rows_times_256(const tile_job *job, int width, int first, int n, 
     __m256 acc[N_HALVES * 4];
     begin_sums(job, acc, first, n);
     for (size_t u = 0; u < job->n_units; u++, unit += f.unit_bytes, block += width * PANEL_256_BYTES) {
-        if (width == 1)
-            add_unit(acc, N_HALVES, n, unit, 0, block, width, true, f);
+        if (width <= 2)
+            add_unit(acc, N_HALVES, n, unit, 0, block, width, width == 1 || asks, f);
         else
             for (int h = half_begin; h < half_end; h++)
                 add_unit(acc + h * n, 1, n, unit, h, block, width, asks && h == half_begin, f);
@@ -306,6 +307,8 @@ AVX2_BODY void times_256(const tile_job *job, format_256 f)
 {
     if (job->width == 1)
         times_panel(job, 1, f);
+    else if (job->width == 2)
+        times_panel(job, 2, f);
     else if (job->width == 4)
         times_panel(job, 4, f);
     else

@@ -58,6 +58,7 @@ typedef struct format_32 {
     int groups;      /* of add_products */
     int log2_offset; /* 2 to that power was added to the weights; 0: nothing */
     size_t m_at;     /* where a unit has its minimums; 0: none */
+    int near_width;  /* of prefetch_lines */
 } format_32;
 
 /* acc[i] += what half of block b of the unit is worth with row i of the panel, for n rows. x: the block of the panel, at the first
@@ -108,7 +109,7 @@ AVX2_BODY void rows_times_32(const tile_job *job, int width, int first, int n, f
         for (int b = 0; b < 2; b++, block += width * PANEL_32_BYTES) {
             if (width == 1 || (job->from_memory && first == 0))
                 prefetch_lines(unit + b * half_lines * LINE_BYTES, b ? (int)f.unit_bytes / LINE_BYTES - half_lines : half_lines,
-                               width);
+                               width, f.near_width);
 #pragma GCC unroll 2
             for (int h = 0; h < N_HALVES; h++) add_block(acc + h * n, n, unit, b, h, block, width, f);
         }
@@ -126,6 +127,8 @@ AVX2_BODY void times_32(const tile_job *job, format_32 f)
 {
     if (job->width == 1)
         times_panel(job, 1, f);
+    else if (job->width == 2)
+        times_panel(job, 2, f);
     else if (job->width == 4)
         times_panel(job, 4, f);
     else
@@ -134,30 +137,30 @@ AVX2_BODY void times_32(const tile_job *job, format_32 f)
 
 void avx2_q8_0(const tile_job *job)
 {
-    times_32(job, (format_32){sizeof(tile_q8_0), weights_q8_0, GROUPS_SIGNED, 0, 0});
+    times_32(job, (format_32){sizeof(tile_q8_0), weights_q8_0, GROUPS_SIGNED, 0, 0, 1});
 }
 
 void avx2_q4_0(const tile_job *job)
 {
-    times_32(job, (format_32){sizeof(tile_q4_0), weights_q4_0, GROUPS_4_BITS, 3, 0});
+    times_32(job, (format_32){sizeof(tile_q4_0), weights_q4_0, GROUPS_4_BITS, 3, 0, 0});
 }
 
 void avx2_q5_0(const tile_job *job)
 {
-    times_32(job, (format_32){sizeof(tile_q5_0), weights_q5_0, GROUPS_5_BITS, 4, 0});
+    times_32(job, (format_32){sizeof(tile_q5_0), weights_q5_0, GROUPS_5_BITS, 4, 0, 0});
 }
 
 void avx2_iq4_nl(const tile_job *job)
 {
-    times_32(job, (format_32){sizeof(tile_q4_0), weights_iq4_nl, GROUPS_SIGNED, 0, 0});
+    times_32(job, (format_32){sizeof(tile_q4_0), weights_iq4_nl, GROUPS_SIGNED, 0, 0, 0});
 }
 
 void avx2_q4_1(const tile_job *job)
 {
-    times_32(job, (format_32){sizeof(tile_q4_1), weights_q4_1, GROUPS_4_BITS, 0, offsetof(tile_q4_1, m)});
+    times_32(job, (format_32){sizeof(tile_q4_1), weights_q4_1, GROUPS_4_BITS, 0, offsetof(tile_q4_1, m), 0});
 }
 
 void avx2_q5_1(const tile_job *job)
 {
-    times_32(job, (format_32){sizeof(tile_q5_1), weights_q5_1, GROUPS_5_BITS, 0, offsetof(tile_q5_1, m)});
+    times_32(job, (format_32){sizeof(tile_q5_1), weights_q5_1, GROUPS_5_BITS, 0, offsetof(tile_q5_1, m), 0});
 }

@@ -24,13 +24,14 @@ AVX2_BODY __m256 load_bf16(const uint8_t *tile, size_t k, int half)
 }
 
 /* Rows [first, first + n) of the panel. */
-AVX2_BODY void rows_times_plain(const tile_job *job, int width, int first, int n, size_t col_bytes, load_column *load)
+AVX2_BODY void rows_times_plain(const tile_job *job, int width, int first, int n, size_t col_bytes, load_column *load,
+                                int near_width)
 {
     const uint8_t *x = job->panel + first * 4;
     __m256 acc[N_HALVES * 4];
     begin_sums(job, acc, first, n);
     for (size_t k = 0; k < job->n_cols; k++, x += width * 4) {
-        if (width == 1 || (job->from_memory && first == 0)) prefetch_lines(job->tile + k * col_bytes, 1, width);
+        if (width == 1 || (job->from_memory && first == 0)) prefetch_lines(job->tile + k * col_bytes, 1, width, near_width);
         __m256 low = load(job->tile, k, 0), high = load(job->tile, k, 1);
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++) {
@@ -42,35 +43,38 @@ AVX2_BODY void rows_times_plain(const tile_job *job, int width, int first, int n
     store_sums(job, acc, first, n);
 }
 
-AVX2_BODY void times_panel(const tile_job *job, int width, size_t col_bytes, load_column *load)
+AVX2_BODY void times_panel(const tile_job *job, int width, size_t col_bytes, load_column *load, int near_width)
 {
     const int n = rows_at_a_time(width);
-    for (int first = 0; (size_t)first < job->n_rows; first += n) rows_times_plain(job, width, first, n, col_bytes, load);
+    for (int first = 0; (size_t)first < job->n_rows; first += n)
+        rows_times_plain(job, width, first, n, col_bytes, load, near_width);
 }
 
-AVX2_BODY void times_plain(const tile_job *job, size_t col_bytes, load_column *load)
+AVX2_BODY void times_plain(const tile_job *job, size_t col_bytes, load_column *load, int near_width)
 {
     if (job->width == 1)
-        times_panel(job, 1, col_bytes, load);
+        times_panel(job, 1, col_bytes, load, near_width);
+    else if (job->width == 2)
+        times_panel(job, 2, col_bytes, load, near_width);
     else if (job->width == 4)
-        times_panel(job, 4, col_bytes, load);
+        times_panel(job, 4, col_bytes, load, near_width);
     else
-        times_panel(job, 8, col_bytes, load);
+        times_panel(job, 8, col_bytes, load, near_width);
 }
 
 void avx2_f32(const tile_job *job)
 {
-    times_plain(job, sizeof(tile_dwords), load_f32);
+    times_plain(job, sizeof(tile_dwords), load_f32, 2);
 }
 
 void avx2_f16(const tile_job *job)
 {
-    times_plain(job, sizeof(tile_halves), load_f16);
+    times_plain(job, sizeof(tile_halves), load_f16, 0);
 }
 
 void avx2_bf16(const tile_job *job)
 {
-    times_plain(job, sizeof(tile_halves), load_bf16);
+    times_plain(job, sizeof(tile_halves), load_bf16, 0);
 }
 
 void avx2_widen(float *out, quant_type type, const uint8_t *tile, size_t n_cols)

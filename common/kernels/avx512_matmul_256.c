@@ -205,6 +205,7 @@ typedef struct format_256 {
     unpack_sub_block *weights;
     nth_sub_block *nth; /* of sub-blocks of 16 columns; NULL: they have 32 */
     int log2_offset;    /* 2 to that power was added to the weights; HAS_MIN: nothing was, and there are minimums */
+    int near_width;     /* of prefetch_lines */
 } format_256;
 enum { HAS_MIN = -1 };
 
@@ -227,7 +228,8 @@ AVX512_BODY void times_panel(const tile_job *job, int width, format_256 f)
             if (f.nth) __asm__ volatile("" : : : "memory");
             const sub_block at = f.nth ? f.nth(k) : (sub_block){k, 0, 0, 0};
             if (width == 1 || job->from_memory)
-                prefetch_lines(unit + k * n_lines / n_sub * LINE_BYTES, (k + 1) * n_lines / n_sub - k * n_lines / n_sub, width);
+                prefetch_lines(unit + k * n_lines / n_sub * LINE_BYTES, (k + 1) * n_lines / n_sub - k * n_lines / n_sub, width,
+                               f.near_width);
             __m512i q[8], scale = scale_of(sc, at.s);
             f.weights(q, unit, at);
 #pragma GCC unroll 8
@@ -272,6 +274,8 @@ AVX512_BODY void times_256(const tile_job *job, format_256 f)
 {
     if (job->width == 1)
         times_panel(job, 1, f);
+    else if (job->width == 2)
+        times_panel(job, 2, f);
     else if (job->width == 4)
         times_panel(job, 4, f);
     else
@@ -280,30 +284,30 @@ AVX512_BODY void times_256(const tile_job *job, format_256 f)
 
 void avx512_q2_K(const tile_job *job)
 {
-    times_256(job, (format_256){sizeof(tile_q2_K), scales_q2_K, weights_q2_K, nth_by_halves, HAS_MIN});
+    times_256(job, (format_256){sizeof(tile_q2_K), scales_q2_K, weights_q2_K, nth_by_halves, HAS_MIN, 1});
 }
 
 void avx512_q3_K(const tile_job *job)
 {
-    times_256(job, (format_256){sizeof(tile_q3_K), scales_q3_K, weights_q3_K, nth_q3_K, 2});
+    times_256(job, (format_256){sizeof(tile_q3_K), scales_q3_K, weights_q3_K, nth_q3_K, 2, 0});
 }
 
 void avx512_q4_K(const tile_job *job)
 {
-    times_256(job, (format_256){sizeof(tile_q4_K), scales_q4_K, weights_q4_K, NULL, HAS_MIN});
+    times_256(job, (format_256){sizeof(tile_q4_K), scales_q4_K, weights_q4_K, NULL, HAS_MIN, 1});
 }
 
 void avx512_q5_K(const tile_job *job)
 {
-    times_256(job, (format_256){sizeof(tile_q5_K), scales_q5_K, weights_q5_K, NULL, HAS_MIN});
+    times_256(job, (format_256){sizeof(tile_q5_K), scales_q5_K, weights_q5_K, NULL, HAS_MIN, 1});
 }
 
 void avx512_q6_K(const tile_job *job)
 {
-    times_256(job, (format_256){sizeof(tile_q6_K), scales_q6_K, weights_q6_K, nth_by_halves, 5});
+    times_256(job, (format_256){sizeof(tile_q6_K), scales_q6_K, weights_q6_K, nth_by_halves, 5, 1});
 }
 
 void avx512_iq4_xs(const tile_job *job)
 {
-    times_256(job, (format_256){sizeof(tile_iq4_xs), scales_iq4_xs, weights_iq4_xs, NULL, 7});
+    times_256(job, (format_256){sizeof(tile_iq4_xs), scales_iq4_xs, weights_iq4_xs, NULL, 7, 1});
 }

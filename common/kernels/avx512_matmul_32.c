@@ -90,6 +90,7 @@ typedef struct format_32 {
     unpack_32 *unpack;
     int log2_offset; /* 2 to that power was added to the weights; 0: nothing */
     size_t m_at;     /* where a unit has its minimums; 0: none */
+    int near_width;  /* of prefetch_lines */
 } format_32;
 
 AVX512_BODY void times_panel(const tile_job *job, int width, format_32 f)
@@ -103,7 +104,7 @@ AVX512_BODY void times_panel(const tile_job *job, int width, format_32 f)
         for (int b = 0; b < 2; b++, block += width * PANEL_32_BYTES) {
             if (width == 1 || job->from_memory)
                 prefetch_lines(unit + b * half_lines * LINE_BYTES, b ? (int)f.unit_bytes / LINE_BYTES - half_lines : half_lines,
-                               width);
+                               width, f.near_width);
             __m512i q[8];
             f.unpack(q, unit, b);
             __m512 d = load_halves(unit + b * sizeof(tile_halves)), m = _mm512_setzero_ps();
@@ -133,6 +134,8 @@ AVX512_BODY void times_32(const tile_job *job, format_32 f)
 {
     if (job->width == 1)
         times_panel(job, 1, f);
+    else if (job->width == 2)
+        times_panel(job, 2, f);
     else if (job->width == 4)
         times_panel(job, 4, f);
     else
@@ -141,30 +144,30 @@ AVX512_BODY void times_32(const tile_job *job, format_32 f)
 
 void avx512_q8_0(const tile_job *job)
 {
-    times_32(job, (format_32){sizeof(tile_q8_0), unpack_q8_0, 7, 0});
+    times_32(job, (format_32){sizeof(tile_q8_0), unpack_q8_0, 7, 0, 2});
 }
 
 void avx512_q4_0(const tile_job *job)
 {
-    times_32(job, (format_32){sizeof(tile_q4_0), unpack_q4_0, 3, 0});
+    times_32(job, (format_32){sizeof(tile_q4_0), unpack_q4_0, 3, 0, 1});
 }
 
 void avx512_q5_0(const tile_job *job)
 {
-    times_32(job, (format_32){sizeof(tile_q5_0), unpack_q5_0, 4, 0});
+    times_32(job, (format_32){sizeof(tile_q5_0), unpack_q5_0, 4, 0, 1});
 }
 
 void avx512_iq4_nl(const tile_job *job)
 {
-    times_32(job, (format_32){sizeof(tile_q4_0), unpack_iq4_nl, 7, 0});
+    times_32(job, (format_32){sizeof(tile_q4_0), unpack_iq4_nl, 7, 0, 1});
 }
 
 void avx512_q4_1(const tile_job *job)
 {
-    times_32(job, (format_32){sizeof(tile_q4_1), unpack_q4_1, 0, offsetof(tile_q4_1, m)});
+    times_32(job, (format_32){sizeof(tile_q4_1), unpack_q4_1, 0, offsetof(tile_q4_1, m), 1});
 }
 
 void avx512_q5_1(const tile_job *job)
 {
-    times_32(job, (format_32){sizeof(tile_q5_1), unpack_q5_1, 0, offsetof(tile_q5_1, m)});
+    times_32(job, (format_32){sizeof(tile_q5_1), unpack_q5_1, 0, offsetof(tile_q5_1, m), 1});
 }

@@ -1,6 +1,6 @@
 /* panel.h: rows of activations side by side, in the order in which a kernel reads them beside a tile of weights.
  *
- * A *panel* holds up to 8 rows; the last one of a set holds what is left. Its width W is 1, 4 or 8: rows that are missing are
+ * A *panel* holds up to 8 rows; the last one of a set holds what is left. Its width W is 1, 2, 4 or 8: rows that are missing are
  * zeros, whose results nobody stores. Like a tile it is one sequential stream, of blocks as wide as the quantized blocks:
  *
  *     block 32:   float d[W];  int32_t sum[W];  int8_t q[8][W][4]                                            40 W bytes
@@ -29,7 +29,7 @@ enum { PANEL_32_SUM = 4, PANEL_32_Q = 8, PANEL_256_SUM16 = 4, PANEL_256_SUM32 = 
 /* Width of a panel with n rows, 1 <= n <= 8. */
 static inline size_t panel_width(size_t n_rows)
 {
-    return n_rows == 1 ? 1 : n_rows <= 4 ? 4 : 8;
+    return n_rows <= 2 ? n_rows : n_rows <= 4 ? 4 : 8;
 }
 
 /* Bytes of one row of a panel: panel i of a set begins at i * PANEL_ROWS * that. */

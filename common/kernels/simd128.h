@@ -28,9 +28,11 @@
  *                             the products of q[0] ... q[n_groups - 1] and of as many times four activations of one row, which lie
  *                             at x one after the other. No weight is larger in magnitude than max_weight, no activation than 127
  *                             (N2). n_groups <= 8 and max_weight are constants.
+ *   dot_quads_2(sum, q, n_groups, max_weight, x, stride)
+ *                             the same with two rows, sum[i] with row i: x has the first four activations of row 0, then of row 1;
+ *                             the next ones lie `stride` bytes further.
  *   dot_quads_4(sum, q, n_groups, max_weight, x, stride)
- *                             the same with four rows, sum[i] with row i: x has the first four activations of row 0, of row 1 and
- *                             so on; the next ones lie `stride` bytes further.
+ *                             the same with four rows.
  *   dot_pairs(a, n_pairs, x, stride)
  *                             the sum over p < n_pairs of a[p][2r] * x0 + a[p][2r + 1] * x1 for each row r, of numbers of 16 bits;
  *                             x0 and x1 lie at x + p * stride. n_pairs <= 8 is a constant.

@@ -1,8 +1,8 @@
 /* simd128_matmul.h: a matrix in tiles times panels of activations, on vectors of 16 bytes (simd128.h).
  *
- * The idea: what a tile's unit and a panel's block hold of 16 rows are four vectors of four rows. A panel of one row meets all four
- * of them together, so that the tile is read in one direction; of wider panels four rows of activations at a time meet some
- * of them, how many is the instruction set's choice. Families of formats say how an accumulator grows by one unit:
+ * The idea: what a tile's unit and a panel's block hold of 16 rows are four vectors of four rows. A panel of one or two rows meets
+ * all four of them together, so that the tile is read in one direction; of wider panels four rows of activations at a time meet
+ * some of them, how many is the instruction set's choice. Families of formats say how an accumulator grows by one unit:
  * simd128_matmul_32.h, simd128_matmul_256.h, simd128_matmul_plain.h; each instruction set compiles all of it once (neon_matmul.c,
  * dotprod_matmul.c, wasm_matmul.c).
  *
@@ -34,8 +34,8 @@ typedef struct tile_job {
     size_t row_begin, row_end; /* rows of the tile that are wanted */
 } tile_job;
 
-/* Vectors [v, v + n_v) of the tile times rows [first, first + n) of a panel that is `width` wide. n_v, and n, which is 1 or
- * BATCH_ROWS, are constants; width is one if n is 1. */
+/* Vectors [v, v + n_v) of the tile times rows [first, first + n) of a panel that is `width` wide. n_v, and n, which is 1, 2 or
+ * BATCH_ROWS, are constants; width is n if that is 1 or 2. */
 typedef void vectors_times_rows(const tile_job *job, int v, int n_v, int first, int n, size_t width);
 
 /* A whole tile times a whole panel; n_v: how many vectors go together when n is BATCH_ROWS. */
@@ -45,6 +45,10 @@ SIMD_INLINE void tile_times(const tile_job *job, size_t width, vectors_times_row
         times(job, 0, TILE_VECTORS, 0, 1, 1);
         return;
     }
+    if (width == 2) {
+        times(job, 0, TILE_VECTORS, 0, 2, 2);
+        return;
+    }
     const int v_begin = (int)job->row_begin / (n_v * VECTOR_ROWS) * n_v,
               v_end = ((int)job->row_end + VECTOR_ROWS - 1) / VECTOR_ROWS;
     for (int first = 0; (size_t)first < job->n_rows; first += BATCH_ROWS) {
@@ -52,11 +56,13 @@ SIMD_INLINE void tile_times(const tile_job *job, size_t width, vectors_times_row
     }
 }
 
-/* sum[j] = products with row j of n, which is 1 or BATCH_ROWS. */
+/* sum[j] = products with row j of n, which is 1, 2 or BATCH_ROWS. */
 SIMD_INLINE void dot_quads(i32x4 *sum, int n, const quads q[8], int n_groups, int max_weight, const uint8_t *x, size_t width)
 {
     if (n == 1)
         sum[0] = dot_quads_1(q, n_groups, max_weight, x);
+    else if (n == 2)
+        dot_quads_2(sum, q, n_groups, max_weight, x, 4 * width);
     else
         dot_quads_4(sum, q, n_groups, max_weight, x, 4 * width);
 }

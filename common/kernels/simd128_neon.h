@@ -113,6 +113,19 @@ SIMD_INLINE i32x4 dot_quads_1(const quads q[8], int n_groups, int max_weight, co
     return (i32x4)sum;
 }
 
+SIMD_INLINE void dot_quads_2(i32x4 sum[2], const quads q[8], int n_groups, int max_weight, const uint8_t *x, size_t stride)
+{
+    (void)max_weight;
+    int32x4_t sum_0 = vdupq_n_s32(0), sum_1 = sum_0;
+    SIMD_UNROLL
+    for (int g = 0; g < 8; g++, x += stride) {
+        if (g >= n_groups) continue;
+        sum_0 = vdotq_s32(sum_0, q[g], vreinterpretq_s8_s32((int32x4_t)i32_broadcast(x)));
+        sum_1 = vdotq_s32(sum_1, q[g], vreinterpretq_s8_s32((int32x4_t)i32_broadcast(x + 4)));
+    }
+    sum[0] = (i32x4)sum_0, sum[1] = (i32x4)sum_1;
+}
+
 SIMD_INLINE void dot_quads_4(i32x4 sum[4], const quads q[8], int n_groups, int max_weight, const uint8_t *x, size_t stride)
 {
     (void)max_weight;
@@ -161,6 +174,21 @@ SIMD_INLINE i32x4 dot_quads_1(const quads q[8], int n_groups, int max_weight, co
         if (g < n_groups) add_group(&p, q[g], vreinterpretq_s8_s32((int32x4_t)i32_broadcast(x + g * 4)), g, n_groups, fit);
     }
     return (i32x4)vpaddq_s32(p.low, p.high);
+}
+
+SIMD_INLINE void dot_quads_2(i32x4 sum[2], const quads q[8], int n_groups, int max_weight, const uint8_t *x, size_t stride)
+{
+    const int fit = INT16_MAX / (127 * max_weight);
+    products p[2];
+    SIMD_UNROLL
+    for (int g = 0; g < 8; g++, x += stride) {
+        if (g >= n_groups) continue;
+        SIMD_UNROLL
+        for (int i = 0; i < 2; i++)
+            add_group(&p[i], q[g], vreinterpretq_s8_s32((int32x4_t)i32_broadcast(x + i * 4)), g, n_groups, fit);
+    }
+    SIMD_UNROLL
+    for (int i = 0; i < 2; i++) sum[i] = (i32x4)vpaddq_s32(p[i].low, p[i].high);
 }
 
 SIMD_INLINE void dot_quads_4(i32x4 sum[4], const quads q[8], int n_groups, int max_weight, const uint8_t *x, size_t stride)

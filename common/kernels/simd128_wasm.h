@@ -132,6 +132,13 @@ SIMD_INLINE i32x4 dot_quads_1(const quads q[8], int n_groups, int max_weight, co
     return dot_quads_of_row(q, n_groups, x, 4);
 }
 
+SIMD_INLINE void dot_quads_2(i32x4 sum[2], const quads q[8], int n_groups, int max_weight, const uint8_t *x, size_t stride)
+{
+    (void)max_weight;
+    SIMD_UNROLL
+    for (int i = 0; i < 2; i++) sum[i] = dot_quads_of_row(q, n_groups, x + i * 4, stride);
+}
+
 SIMD_INLINE void dot_quads_4(i32x4 sum[4], const quads q[8], int n_groups, int max_weight, const uint8_t *x, size_t stride)
 {
     (void)max_weight;

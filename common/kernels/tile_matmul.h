@@ -18,7 +18,7 @@ typedef struct tile_job {
     size_t panel_bytes;   /* from a panel to the next, where one is as wide as this one */
     size_t n_units;
     size_t n_cols; /* of the units, without those that only fill up the last one */
-    size_t width;  /* the panel's: 1, 4 or 8; plain formats: 16 for two panels of 8 */
+    size_t width;  /* the panel's: 1, 2, 4 or 8; plain formats: 16 for two panels of 8 */
     float *y;      /* result of the tile's first row and the panel's first; only these are read and stored: */
     size_t y_stride;
     size_t n_rows;             /* rows of the panel that are not filling */
