@@ -474,7 +474,7 @@ static void nothing_is_allocated_after_the_first_tokens(void **state)
         (void)sampler_needs(s);
         (void)sample_row(s, i);
         assert_int_equal(sampler_accept(s, (int32_t)(i % 31), true, NULL), YL_OK);
-        if (i == 2 * N_CTX) warm = memory_of(s);
+        if (i == 2 * (N_CTX + SAMPLER_MAX_TAKE_BACK)) warm = memory_of(s);
     }
     memory_use after = memory_of(s);
     assert_memory_equal(&warm, &after, sizeof warm);
