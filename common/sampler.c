@@ -171,6 +171,13 @@ yl_status sampler_accept(sampler *s, int32_t token, bool sampled, yl_error *err)
     return YL_OK;
 }
 
+void sampler_take_back(sampler *s, size_t n)
+{
+    assert(n <= SAMPLER_MAX_TAKE_BACK);
+    for (size_t i = 0; i < n; i++) token_history_pop(&s->past);
+    if (s->past.window && n) s->prepared = false;
+}
+
 /* ---- what to ask for ---- */
 
 /* How many candidates, unless adjustments move some, are enough, or likely to be; 0: only all logits can prove anything. */

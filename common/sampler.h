@@ -32,6 +32,7 @@ enum {
     SAMPLER_MAX_TOP = 1024,    /* sampler_needs asks for no more candidates */
     SAMPLER_MAX_LISTED = 4096, /* nor lists more tokens: beyond, all logits are asked for */
     SAMPLER_MAX_BREAKER = 64,
+    SAMPLER_MAX_TAKE_BACK = 64,
     SAMPLER_MAX_VOCAB = 1 << 24
 };
 
@@ -131,6 +132,10 @@ yl_status sampler_sample(sampler *s, const sampler_logits *logits, uint64_t inde
 /* Tells that a token of the prompt or of the answer is now part of the history. A sampled token that is the last sample's moves
  * mirostat's mu too. YL_EINVAL: a token beyond n_vocab; YL_ENOMEM; then nothing changed. */
 yl_status sampler_accept(sampler *s, int32_t token, bool sampled, yl_error *err);
+
+/* Takes the last n tokens back, n <= SAMPLER_MAX_TAKE_BACK, all of them accepted with `sampled` false since the last one that was
+ * sampled: as if they had never been. So sampler_needs can be asked about samples that lie ahead. */
+void sampler_take_back(sampler *s, size_t n);
 
 /* Forgets history and state, keeps settings and memory. */
 void sampler_reset(sampler *s);

@@ -1,9 +1,10 @@
 /* sampler_history.c: the tokens so far, and how often each occurs among the newest.
  *
- * The tokens lie in one piece, which DRY wants. The buffer holds twice the window: when it is full its newer half moves to the
- * front, one copy of a window every window tokens. It starts small and grows with the sequence, since a window may be as long as
- * the context. Counts are a hash table of what is inside the window; leaving tokens are deleted by closing the gap behind them
- * (Knuth, The Art of Computer Programming 3, section 6.4, algorithm R), so probing never slows down. */
+ * The tokens lie in one piece, which DRY wants. The buffer holds twice what is kept (the window, and what comes back into it when
+ * tokens are taken back): when it is full its newer half moves to the front, one copy every so many tokens. It starts small and
+ * grows with the sequence, since a window may be as long as the context. Counts are a hash table of what is inside the window;
+ * leaving tokens are deleted by closing the gap behind them (Knuth, The Art of Computer Programming 3, section 6.4, algorithm R),
+ * so probing never slows down. */
 #include "sampler_internal.h"
 
 #include <stdlib.h>
@@ -93,6 +94,12 @@ static void counts_remove(token_counts *c, int32_t token)
 
 /* ---- history ---- */
 
+/* The newest tokens that are never let go. */
+static size_t n_kept(const token_history *h)
+{
+    return h->window + SAMPLER_MAX_TAKE_BACK;
+}
+
 void token_history_init(token_history *h, size_t count_window, size_t other_window)
 {
     *h = (token_history){.window = count_window > other_window ? count_window : other_window, .count_window = count_window};
@@ -115,7 +122,7 @@ void token_history_clear(token_history *h)
 bool token_history_copy(token_history *to, const token_history *from)
 {
     *to = (token_history){.window = from->window, .count_window = from->count_window};
-    size_t n = from->n < from->window ? from->n : from->window;
+    size_t n = from->n < n_kept(from) ? from->n : n_kept(from);
     if (n) {
         to->tokens = malloc(from->capacity * sizeof *to->tokens);
         if (!to->tokens) return false;
@@ -135,14 +142,14 @@ bool token_history_copy(token_history *to, const token_history *from)
     return true;
 }
 
-/* Makes room for one more token: grows, or lets go of what is beyond the window. */
+/* Makes room for one more token: grows, or lets go of the oldest. */
 static bool tokens_reserve(token_history *h)
 {
     if (h->n < h->capacity) return true;
-    size_t most = 2 * h->window; /* a window is at most 2^31 */
+    size_t most = 2 * n_kept(h); /* a window is at most 2^31 */
     if (h->capacity == most) {
-        memmove(h->tokens, h->tokens + (h->n - h->window), h->window * sizeof *h->tokens);
-        h->n = h->window;
+        memmove(h->tokens, h->tokens + (h->n - n_kept(h)), n_kept(h) * sizeof *h->tokens);
+        h->n = n_kept(h);
         return true;
     }
     size_t capacity = h->capacity ? h->capacity * 2 : FIRST_TOKENS;
@@ -164,6 +171,15 @@ bool token_history_push(token_history *h, int32_t token)
     counts_add(&h->counts, token);
     if (h->n > h->count_window) counts_remove(&h->counts, h->tokens[h->n - 1 - h->count_window]);
     return true;
+}
+
+void token_history_pop(token_history *h)
+{
+    if (!h->n) return;
+    h->n--;
+    if (!h->count_window) return;
+    counts_remove(&h->counts, h->tokens[h->n]);
+    if (h->n >= h->count_window) counts_add(&h->counts, h->tokens[h->n - h->count_window]); /* had left the window */
 }
 
 uint32_t token_history_count(const token_history *h, int32_t token)

@@ -42,7 +42,7 @@ typedef struct token_counts {
 } token_counts;
 
 typedef struct token_history {
-    int32_t *tokens; /* the newest is tokens[n - 1]; at least the newest `window` of them are there */
+    int32_t *tokens; /* the newest is tokens[n - 1]; at least the newest window + SAMPLER_MAX_TAKE_BACK of them are there */
     size_t n, capacity;
     size_t window;       /* how far anyone looks back; 0: nothing is kept */
     size_t count_window; /* how far counts look back, <= window */
@@ -54,6 +54,8 @@ bool token_history_copy(token_history *to, const token_history *from); /* false:
 void token_history_free(token_history *h);
 void token_history_clear(token_history *h);
 bool token_history_push(token_history *h, int32_t token); /* false: no memory, and nothing changed */
+/* Undoes a push. At most SAMPLER_MAX_TAKE_BACK times before the next one. */
+void token_history_pop(token_history *h);
 uint32_t token_history_count(const token_history *h, int32_t token);
 
 /* ---- DRY ---- */

@@ -14,6 +14,7 @@ typedef struct chat {
     session s;
     chat_template template;
     sampler *sampler;
+    drafter *drafter; /* NULL: no drafts */
     conversation talk;
     line_reader *lines;
 } chat;
@@ -155,7 +156,7 @@ static yl_status begin(chat *c, yl_error *err)
     const options *o = c->s.o;
     char *system = o->system_prompt ? unescaped(o, o->system_prompt) : NULL;
     if (o->system_prompt && !system) return yl_fail(err, YL_ENOMEM, "no memory for the system prompt");
-    yl_status status = conversation_init(&c->talk, &c->s, c->template, c->sampler, system, err);
+    yl_status status = conversation_init(&c->talk, &c->s, c->template, c->sampler, c->drafter, system, err);
     free(system);
     if (status) return status;
     if (line_reader_is_interactive(c->lines)) console_note(c->s.con, "Say something; /help tells what else there is.");
@@ -178,6 +179,7 @@ yl_status cmd_chat(const options *o, console *con, yl_error *err)
 {
     chat c = {0};
     yl_status status = session_open_model(&c.s, o, con, err);
+    if (!status) status = session_new_drafter(&c.s, &c.drafter, err);
     if (!status) status = session_begin(&c.s, err);
     if (!status) status = choose_template(&c, err);
     if (!status) status = session_new_sampler(&c.s, &c.sampler, err);
@@ -191,6 +193,7 @@ yl_status cmd_chat(const options *o, console *con, yl_error *err)
     line_reader_free(c.lines);
     conversation_clear(&c.talk);
     sampler_free(c.sampler);
+    drafter_free(c.drafter);
     session_close(&c.s);
     return status;
 }

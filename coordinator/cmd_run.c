@@ -13,6 +13,7 @@ typedef struct run {
     session s;
     token_list prompt;
     sampler *sampler;
+    drafter *drafter; /* NULL: no drafts */
     answer_stream stream;
     speed_report report;
     yl_error report_error; /* of a callback, which can only say "stop" */
@@ -87,6 +88,7 @@ static yl_status finish(run *r, yl_status status, const generate_result *result,
 static yl_status answer(run *r, yl_error *err)
 {
     generate_options how = {.n_predict = r->s.o->n_predict < 0 ? -1 : r->s.o->n_predict,
+                            .drafter = r->drafter,
                             .on_token = on_token,
                             .on_prompt = r->s.con->is_terminal_err ? on_prompt : NULL,
                             .ctx = r};
@@ -102,6 +104,7 @@ yl_status cmd_run(const options *o, console *c, yl_error *err)
 {
     run r = {0};
     yl_status status = session_open_model(&r.s, o, c, err);
+    if (!status) status = session_new_drafter(&r.s, &r.drafter, err);
     if (!status) status = begin(&r, err);
     if (!status) status = session_new_sampler(&r.s, &r.sampler, err);
     if (!status) status = session_start(&r.s, err);
@@ -111,6 +114,7 @@ yl_status cmd_run(const options *o, console *c, yl_error *err)
     }
     speed_report_clear(&r.report);
     sampler_free(r.sampler);
+    drafter_free(r.drafter);
     token_list_clear(&r.prompt);
     session_close(&r.s);
     return status;

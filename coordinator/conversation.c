@@ -31,9 +31,10 @@ static size_t n_system(const conversation *c)
     return c->n > 0 && c->messages[0].role == CHAT_SYSTEM;
 }
 
-yl_status conversation_init(conversation *c, session *s, chat_template t, sampler *smpl, const char *system, yl_error *err)
+yl_status conversation_init(conversation *c, session *s, chat_template t, sampler *smpl, drafter *d, const char *system,
+                            yl_error *err)
 {
-    *c = (conversation){.s = s, .template = t, .sampler = smpl};
+    *c = (conversation){.s = s, .template = t, .sampler = smpl, .drafter = d};
     return system ? add_message(c, CHAT_SYSTEM, strdup(system), err) : YL_OK;
 }
 
@@ -181,6 +182,9 @@ static void add_up(generate_result *all, const generate_result *last)
     all->n_past = last->n_past;
     all->n_asked_again += last->n_asked_again;
     all->n_generated += last->n_generated;
+    all->n_steps += last->n_steps;
+    all->n_drafted += last->n_drafted;
+    all->n_kept += last->n_kept;
     if (is_first) all->prompt_ms = last->prompt_ms;
     all->generate_ms += last->generate_ms + (is_first ? 0 : last->prompt_ms);
 }
@@ -202,6 +206,7 @@ static yl_status continue_answer(conversation *c, token_list *tokens, int64_t n_
     if (n_answer_before == 0) c->n_fed = tokens->n - n_past;
     generate_options how = {.n_past = (uint32_t)n_past,
                             .n_predict = n_predict,
+                            .drafter = c->drafter,
                             .index = c->n_sampled,
                             .on_token = on_token,
                             .on_prompt = c->s->con->is_terminal_err ? on_prompt : NULL,

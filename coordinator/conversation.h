@@ -18,6 +18,7 @@ typedef struct conversation {
     session *s;
     chat_template template;
     sampler *sampler;
+    drafter *drafter;
     chat_message *messages; /* [n], their texts are ours */
     size_t n;
     token_list fed;     /* what the KV cache holds, from position 0 */
@@ -31,8 +32,9 @@ typedef struct conversation {
     yl_error token_error;   /* of a callback, which can only say "stop" */
 } conversation;
 
-/* system NULL: none. The sampler is borrowed. Release with conversation_clear. */
-yl_status conversation_init(conversation *c, session *s, chat_template t, sampler *smpl, const char *system, yl_error *err);
+/* system NULL: none. Sampler and drafter (NULL: no drafts) are borrowed. Release with conversation_clear. */
+yl_status conversation_init(conversation *c, session *s, chat_template t, sampler *smpl, drafter *d, const char *system,
+                            yl_error *err);
 void conversation_clear(conversation *c);
 
 /* Adds a message of the user. Requires that it is the user's turn: at the beginning, and after an answer. */

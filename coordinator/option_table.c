@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "drafter.h"
+
 enum {
     RUN = 1 << COMMAND_RUN,
     CHAT = 1 << COMMAND_CHAT,
@@ -115,6 +117,11 @@ const option_spec option_table[] = {
      "add to a token's logit: 15043+1; 15043-inf forbids it; repeatable", GROUP_SAMPLING, ANSWERS},
     {{"ignore-eos"}, NULL, OPTION_FLAG, AT(ignore_eos), {0, 0}, NULL,
      "never sample a token that ends the text", GROUP_SAMPLING, ANSWERS},
+    {{"draft"}, NULL, OPTION_STRING, AT(draft), {0, 0}, "KIND",
+     "ngram: try what followed when the last tokens occurred before, faster, the same text; none (default: ngram)",
+     GROUP_SAMPLING, ANSWERS},
+    {{"draft-max"}, NULL, OPTION_U32, AT(draft_max), {1, DRAFTER_MOST}, "N",
+     "tokens that are tried at a time at most (default: 15)", GROUP_SAMPLING, ANSWERS},
 
     {{"c", "ctx-size"}, NULL, OPTION_I32, AT(n_ctx), {0, 1 << 24}, "N",
      "positions of the context; 0: as many as the model was trained for", GROUP_MODEL, ENGINE | INSPECT | PLAN},

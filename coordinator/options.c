@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "byte_size.h"
+#include "drafter.h"
 #include "option_table.h"
 
 /* Where a value came from, rising: a later source replaces an earlier one. */
@@ -29,6 +30,8 @@ options options_defaults(command_id command)
         .escape = true,
         .seed = -1,
         .sampling = sampler_default_settings(),
+        .draft = "ngram",
+        .draft_max = DRAFTER_DEFAULT_MAX,
         .n_predict = -1,
         .n_ctx = -1,
         .n_batch = 2048,

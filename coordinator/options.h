@@ -64,6 +64,9 @@ typedef struct options {
     option_list logit_bias;   /* "ID+BIAS", checked */
     option_list dry_breakers; /* n 0 and items not NULL: none at all; items NULL: the default ones */
 
+    const char *draft;  /* "ngram" or "none" */
+    uint32_t draft_max; /* tokens of a draft */
+
     int32_t n_predict;
     int32_t n_ctx; /* -1: not said; 0: the model's own */
     uint32_t n_batch, n_ubatch;

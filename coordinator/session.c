@@ -237,3 +237,12 @@ yl_status session_new_sampler(const session *s, sampler **out, yl_error *err)
     free(biases);
     return status;
 }
+
+yl_status session_new_drafter(const session *s, drafter **out, yl_error *err)
+{
+    const options *o = s->o;
+    *out = NULL;
+    if (strcmp(o->draft, "none") == 0) return YL_OK;
+    if (strcmp(o->draft, "ngram") != 0) return yl_fail(err, YL_EINVAL, "--draft: '%s' is neither ngram nor none", o->draft);
+    return drafter_new(out, s->n_ctx, o->draft_max, err);
+}

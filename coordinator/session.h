@@ -6,6 +6,7 @@
 #define YL_SESSION_H
 
 #include "console.h"
+#include "drafter.h"
 #include "engine.h"
 #include "options.h"
 #include "sampler.h"
@@ -43,6 +44,9 @@ void session_close(session *s);
 
 /* A sampler as the options want it. YL_EINVAL: settings that cannot be meant. Free with sampler_free. */
 yl_status session_new_sampler(const session *s, sampler **out, yl_error *err);
+
+/* A drafter as the options want it; *out is NULL if they want none. YL_EINVAL: a kind that there is not. Free with drafter_free. */
+yl_status session_new_drafter(const session *s, drafter **out, yl_error *err);
 
 /* YL_ELIMIT, with the way out, if a prompt of n tokens does not fit the context. YL_EINVAL if n is 0. */
 yl_status session_check_prompt(const session *s, size_t n, yl_error *err);

@@ -80,11 +80,16 @@ yl_status speed_report_end(speed_report *r, engine *e, console *c, const generat
 {
     yl_status status = engine_stages(e, r->after, err);
     if (status) return status;
-    double n_steps = result->n_generated > 1 ? (double)result->n_generated - 1 : 0; /* the first came with the prompt */
+    double n_tokens = result->n_generated > 1 ? (double)result->n_generated - 1 : 0; /* the first came with the prompt */
     console_note(c, "prompt: %zu tokens, %.1f tokens/s, %s after %.2f s", n_prompt, rate((double)n_prompt, result->prompt_ms),
                  r->has_first_token ? "first token" : "read", result->prompt_ms * 1e-3);
-    console_note(c, "answer: %" PRIu64 " tokens, %.1f tokens/s, seed %" PRIu64, result->n_generated,
-                 rate(n_steps, result->generate_ms), seed);
+    char drafts[64] = "";
+    if (result->n_drafted > 0)
+        snprintf(drafts, sizeof drafts, "; %" PRIu64 " of %" PRIu64 " drafted tokens kept", result->n_kept, result->n_drafted);
+    console_note(c, "answer: %" PRIu64 " tokens, %.1f tokens/s, seed %" PRIu64 "%s", result->n_generated,
+                 rate(n_tokens, result->generate_ms), seed, drafts);
+    console_log(c, ENGINE_LOG_INFO, "%" PRIu64 " tokens in %" PRIu64 " steps, %.2f each", (uint64_t)n_tokens, result->n_steps,
+                result->n_steps > 0 ? n_tokens / (double)result->n_steps : 0);
     if (result->n_asked_again > 0) console_log(c, ENGINE_LOG_INFO, "%" PRIu64 " tokens needed all logits", result->n_asked_again);
     for (uint32_t i = 0; i < r->n_stages; i++) write_stage(r, i, c);
     return YL_OK;

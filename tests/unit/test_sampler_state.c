@@ -313,7 +313,7 @@ static void history_forgets_beyond_its_window(void **state)
             assert_int_equal(token_history_count(&h, all[n]), count);
             if (n >= counted && count == 0) assert_int_equal(token_history_count(&h, all[n - counted]), 0);
         }
-        assert_true(h.capacity <= 2 * h.window || h.capacity <= 64);
+        assert_true(h.capacity <= 2 * (h.window + SAMPLER_MAX_TAKE_BACK));
         assert_true(h.counts.n_used <= windows[w][0] && h.counts.n_slots <= 512);
         token_history_free(&h);
     }
@@ -385,6 +385,45 @@ static void a_clone_goes_on_alike_and_alone(void **state)
     sampler_free(NULL);
 }
 
+/* What was accepted and taken back leaves no trace: the sampler asks, samples and goes on as one that never heard of it. */
+static void tokens_taken_back_never_were(void **state)
+{
+    (void)state;
+    for (uint64_t round = 0; round < 60; round++) {
+        prng r = prng_stream(17, round, 0);
+        random_settings set;
+        make_settings(&set, N_VOCAB, &r);
+        if (round < 10) set.s = eventful();
+        sampler *s = new_sampler(&set.s), *plain = new_sampler(&set.s);
+        int32_t history[400];
+        make_history(history, 400, N_VOCAB, &r);
+        for (uint64_t i = 0; i < 330; i++) {
+            if (i % 5 == 0) {
+                make_row(row, N_VOCAB, ROW_ZIPF, &r);
+                history[i] = sample_row(s, i);
+                assert_int_equal(sample_row(plain, i), history[i]);
+            }
+            assert_int_equal(sampler_accept(s, history[i], i % 5 == 0, NULL), YL_OK);
+            assert_int_equal(sampler_accept(plain, history[i], i % 5 == 0, NULL), YL_OK);
+            assert_true(s->mu == plain->mu);
+            size_t n_ahead = i % 7 == 0 ? (size_t)prng_int(&r, 0, SAMPLER_MAX_TAKE_BACK + 1) : 0;
+            for (size_t k = 0; k < n_ahead; k++) {
+                int32_t token = prng_int(&r, 0, 2) ? history[k] : prng_int(&r, 0, N_VOCAB);
+                assert_int_equal(sampler_accept(s, token, false, NULL), YL_OK);
+                if (k % 3 == 0) sampler_needs(s);
+            }
+            sampler_take_back(s, n_ahead);
+            sampler_request a = sampler_needs(s), b = sampler_needs(plain);
+            assert_int_equal(a.all, b.all);
+            assert_int_equal(a.n_top, b.n_top);
+            assert_int_equal(a.n_listed, b.n_listed);
+            if (b.n_listed) assert_memory_equal(a.listed, b.listed, b.n_listed * sizeof *b.listed);
+        }
+        sampler_free(plain);
+        sampler_free(s);
+    }
+}
+
 static void reset_is_as_new(void **state)
 {
     (void)state;
@@ -435,7 +474,7 @@ static void nothing_is_allocated_after_the_first_tokens(void **state)
         (void)sampler_needs(s);
         (void)sample_row(s, i);
         assert_int_equal(sampler_accept(s, (int32_t)(i % 31), true, NULL), YL_OK);
-        if (i == 2 * N_CTX) warm = memory_of(s);
+        if (i == 2 * (N_CTX + SAMPLER_MAX_TAKE_BACK)) warm = memory_of(s);
     }
     memory_use after = memory_of(s);
     assert_memory_equal(&warm, &after, sizeof warm);
@@ -604,6 +643,7 @@ int main(void)
         cmocka_unit_test(accept_refuses_what_is_no_token),
         cmocka_unit_test(same_seed_same_text_and_other_seed_other_text),
         cmocka_unit_test(a_clone_goes_on_alike_and_alone),
+        cmocka_unit_test(tokens_taken_back_never_were),
         cmocka_unit_test(reset_is_as_new),
         cmocka_unit_test(nothing_is_allocated_after_the_first_tokens),
         cmocka_unit_test(candidates_that_contradict_themselves_are_refused),
