@@ -7,6 +7,7 @@
 
 #include "native_cache.h"
 #include "native_compute.h"
+#include "native_links.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,21 +20,33 @@
 #include <unistd.h>
 #include <zmq.h>
 
-enum { HELLO_INTERVAL_MS = 500, CONTROL_HWM = 4096, DATA_HWM = 1024 };
+enum {
+    HELLO_INTERVAL_MS = 500,
+    REFUSALS = 3,      /* handshakes that fail in a row: one may be a coordinator that ends just now */
+    REFUSAL_MS = 3000, /* for so long a HELLO may be refused: the other worker of our name may be our own dead self */
+    NOBODY_MS = 2000,  /* then it is said that nobody answers, and again after */
+    NOBODY_AGAIN_MS = 60000
+};
 
 typedef struct shell {
     const native_shell_options *options;
-    void *zmq;
-    void *control, *data, *next, *monitor; /* next and monitor: NULL before the first ASSIGN */
-    char data_endpoint[FRAME_MAX_ENDPOINT];
+    native_links links;
+    void *next; /* PUSH, to the next stage; NULL before the first ASSIGN, as its watch */
+    link_watch *next_watch;
     char next_endpoint[FRAME_MAX_ENDPOINT + 1];
     uint64_t instance;
     uint64_t next_epoch; /* of the link to the next stage */
     bool next_is_up;
     uint64_t next_deadline_ms; /* it must be up, or have taken the stalled frame, by then; 0: none */
     letter *stalled;           /* a frame that the next stage's socket did not take yet */
+    bool is_connected;         /* control has shaken hands */
     bool has_coordinator;      /* it answered, and was not silent since */
-    uint64_t heard_ms, hello_ms;
+    bool was_accepted;         /* by some coordinator, ever */
+    uint32_t n_refusals;       /* of our handshake, in a row */
+    uint64_t refused_ms;       /* since when a coordinator refuses our HELLO; 0: it does not */
+    yl_error refusal;          /* what was said of it last */
+    yl_error failure;          /* a reason to end */
+    uint64_t heard_ms, hello_ms, nobody_ms;
     letter_pool *letters;
     mailbox *in, *out;
     native_source *source;
@@ -92,47 +105,11 @@ static uint64_t resident(void *ctx, uint64_t *peak)
     return proc_bytes("/proc/self/status", "VmRSS");
 }
 
-static yl_status zmq_failed(yl_error *err, const char *what, const char *endpoint)
-{
-    int cause = zmq_errno();
-    const char *hint = cause == EADDRINUSE ? " (another program listens there: choose another port)" : "";
-    return yl_fail(err, YL_EIO, "%s %s: %s%s", what, endpoint, zmq_strerror(cause), hint);
-}
-
-/* Sockets close at once and hold few messages: what matters is sent again or told. */
-static void *open_socket(void *zmq, int type, int hwm)
-{
-    void *socket = zmq_socket(zmq, type);
-    if (!socket) return NULL;
-    int linger = 0;
-    int64_t max_bytes = FRAME_MAX_BYTES;
-    zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
-    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes);
-    zmq_setsockopt(socket, ZMQ_SNDHWM, &hwm, sizeof hwm);
-    zmq_setsockopt(socket, ZMQ_RCVHWM, &hwm, sizeof hwm);
-    return socket;
-}
-
-static yl_status open_sockets(shell *s, yl_error *err)
-{
-    const native_shell_options *o = s->options;
-    s->zmq = zmq_ctx_new();
-    s->control = s->zmq ? open_socket(s->zmq, ZMQ_DEALER, CONTROL_HWM) : NULL;
-    s->data = s->control ? open_socket(s->zmq, ZMQ_PULL, DATA_HWM) : NULL;
-    if (!s->data) return yl_fail(err, YL_EIO, "no ZeroMQ sockets: %s", zmq_strerror(zmq_errno()));
-    if (zmq_bind(s->data, o->data_endpoint)) return zmq_failed(err, "cannot listen at", o->data_endpoint);
-    size_t n = sizeof s->data_endpoint;
-    if (zmq_getsockopt(s->data, ZMQ_LAST_ENDPOINT, s->data_endpoint, &n))
-        return zmq_failed(err, "no address for", o->data_endpoint);
-    if (zmq_connect(s->control, o->coordinator)) return zmq_failed(err, "cannot connect to", o->coordinator);
-    return YL_OK;
-}
-
 /* ---- sending ---- */
 
 static void send_control(shell *s, letter *l)
 {
-    if (letter_send(l, s->control)) return;
+    if (letter_send(l, s->links.control)) return;
     say(s, 0, "the coordinator takes no more frames: one was dropped");
     letter_free(l);
 }
@@ -166,9 +143,9 @@ static void send_hello(shell *s)
 {
     const native_shell_options *o = s->options;
     frame f = {.kind = FRAME_HELLO};
-    f.hello = (frame_hello){.name = text_bin(o->name),
+    f.hello = (frame_hello){.name = text_bin(s->links.name),
                             .instance = s->instance,
-                            .data_endpoint = text_bin(s->data_endpoint),
+                            .data_endpoint = text_bin(s->links.data_address),
                             .n_threads = o->n_threads,
                             .memory_bytes = o->memory_bytes,
                             .isa = text_bin(o->kernels->isa),
@@ -182,13 +159,26 @@ static void send_hello(shell *s)
 
 static void close_next(shell *s)
 {
-    if (s->monitor) zmq_close(s->monitor);
     if (s->next) zmq_close(s->next);
-    s->monitor = s->next = NULL;
+    link_watch_free(s->next_watch);
+    s->next = NULL;
+    s->next_watch = NULL;
     s->next_is_up = false;
     s->next_deadline_ms = 0;
     letter_free(s->stalled);
     s->stalled = NULL;
+}
+
+static yl_status connect_next(shell *s, yl_error *err)
+{
+    endpoint e;
+    yl_status status = native_links_next(&s->links, s->next_endpoint, &e, err);
+    if (status) return status;
+    endpoint_format(s->next_endpoint, &e);
+    s->next = native_links_socket(&s->links, ZMQ_PUSH);
+    if (!s->next) return yl_fail(err, YL_EIO, "no ZeroMQ socket: %s", zmq_strerror(zmq_errno()));
+    status = link_watch_new(&s->next_watch, s->links.hub, s->next, err);
+    return status ? status : link_connect(s->links.hub, s->next, &e, err);
 }
 
 static void rewire(shell *s, const letter *l)
@@ -196,29 +186,26 @@ static void rewire(shell *s, const letter *l)
     close_next(s);
     s->next_epoch = l->epoch;
     memcpy(s->next_endpoint, l->endpoint, sizeof s->next_endpoint);
-    char monitor[64];
-    snprintf(monitor, sizeof monitor, "inproc://next-%" PRIu64, l->epoch);
     yl_error cause;
-    s->next = open_socket(s->zmq, ZMQ_PUSH, DATA_HWM);
-    s->monitor = s->next ? open_socket(s->zmq, ZMQ_PAIR, 0) : NULL;
-    if (!s->monitor || zmq_socket_monitor(s->next, monitor, ZMQ_EVENT_HANDSHAKE_SUCCEEDED) || zmq_connect(s->monitor, monitor) ||
-        zmq_connect(s->next, s->next_endpoint)) {
-        zmq_failed(&cause, "cannot connect to the next stage at", s->next_endpoint);
+    if (connect_next(s, &cause)) {
+        yl_error_context(&cause, "no link from '%s' to the next stage: ", s->links.name);
         tell_error(s, &cause);
+        close_next(s);
         return;
     }
     s->next_deadline_ms = now_ms() + s->options->silence_ms;
-    say(s, 2, "epoch %" PRIu64 ": next stage at %s", l->epoch, s->next_endpoint);
+    say(s, 1, "is a stage of a chain; the next one is at %s", s->next_endpoint);
 }
 
-static void take_monitor_event(shell *s)
+static void watch_next(shell *s)
 {
-    /* Two parts: event number and value, then the address. */
-    zmq_msg_t msg;
-    zmq_msg_init(&msg);
-    while (zmq_msg_recv(&msg, s->monitor, ZMQ_DONTWAIT) >= 0) continue;
-    zmq_msg_close(&msg);
-    if (s->next_is_up) return; /* ZeroMQ connected again by itself */
+    bool is_up = false;
+    while (s->next_watch) {
+        link_event event = link_watch_next(s->next_watch);
+        if (event == LINK_NOTHING) break;
+        is_up |= event == LINK_UP;
+    }
+    if (!is_up || s->next_is_up) return; /* once up, ZeroMQ connects again by itself */
     s->next_is_up = true;
     s->next_deadline_ms = 0;
     letter *l = letter_new(s->letters, LETTER_LINK_UP);
@@ -227,10 +214,17 @@ static void take_monitor_event(shell *s)
     mailbox_push(s->in, l);
 }
 
-/* Sends what waits for the next stage. False: it still does not take it. */
+/* Sends what waits for the next stage. False: it still does not take it. Without a link, or a coordinator, nobody waits for it. */
 static bool send_next(shell *s, letter *l)
 {
-    if (s->next && letter_send(l, s->next)) {
+    bool is_sent = s->next && letter_send(l, s->next);
+    if (!is_sent && (!s->next || !s->has_coordinator)) {
+        letter_free(l);
+        s->stalled = NULL;
+        s->next_deadline_ms = 0;
+        return true;
+    }
+    if (is_sent) {
         if (s->next_is_up) s->next_deadline_ms = 0;
         s->stalled = NULL;
         return true;
@@ -246,9 +240,9 @@ static void check_next(shell *s, uint64_t now)
     yl_error cause;
     if (!s->next_is_up)
         yl_fail(&cause, YL_EPEER, "the next stage at %s cannot be reached from '%s': is it running, and its port open?",
-                s->next_endpoint, s->options->name);
+                s->next_endpoint, s->links.name);
     else
-        yl_fail(&cause, YL_EPEER, "the next stage at %s takes no more frames from '%s'", s->next_endpoint, s->options->name);
+        yl_fail(&cause, YL_EPEER, "the next stage at %s takes no more frames from '%s'", s->next_endpoint, s->links.name);
     tell_error(s, &cause);
     letter_free(s->stalled);
     s->stalled = NULL;
@@ -257,17 +251,49 @@ static void check_next(shell *s, uint64_t now)
 
 /* ---- receiving ---- */
 
+/* The coordinator does not take something. Before it took our HELLO that is what it refuses: not needed just now, which may change;
+ * else a reason to end, if it stays so for a while. */
+static void hear_error(shell *s, const worker_message *m)
+{
+    frame f;
+    yl_error cause;
+    yl_status status = frame_decode(&f, s->scratch, m->data, m->n_bytes, &cause);
+    if (!status) {
+        status = f.error.status;
+        yl_fail(&cause, YL_EPEER, "the coordinator at %s refuses: %.*s", s->links.coordinator_address, (int)f.error.message.n_bytes,
+                (const char *)f.error.message.data);
+    }
+    bool is_news = strcmp(cause.msg, s->refusal.msg) != 0;
+    s->refusal = cause;
+    if (s->has_coordinator || status == YL_ELIMIT) {
+        if (s->has_coordinator || is_news) say(s, s->has_coordinator ? 0 : 1, "%s", cause.msg);
+        return;
+    }
+    uint64_t now = now_ms();
+    if (!s->refused_ms) s->refused_ms = now;
+    if (now - s->refused_ms >= REFUSAL_MS) yl_fail(&s->failure, YL_EPEER, "%s", cause.msg);
+}
+
+static void meet_coordinator(shell *s)
+{
+    if (!s->has_coordinator) say(s, 1, "has joined the coordinator at %s", s->links.coordinator_address);
+    s->has_coordinator = s->was_accepted = true;
+    s->refused_ms = 0;
+    s->refusal = (yl_error){0};
+}
+
 /* HEARTBEAT is answered here, and an ERROR of the coordinator's is for the log; all else is the worker's. True: done with it. */
 static bool handle_here(shell *s, letter *l)
 {
     frame f;
     worker_message m = letter_message(l);
     unsigned kind = frame_peek(m.data, m.n_bytes, &f.epoch);
-    if (kind != FRAME_HEARTBEAT && kind != FRAME_ERROR) return false;
-    if (frame_decode(&f, s->scratch, m.data, m.n_bytes, NULL)) return false;
-    if (f.kind == FRAME_ERROR)
-        say(s, 0, "the coordinator refuses: %.*s", (int)f.error.message.n_bytes, (const char *)f.error.message.data);
-    if (f.kind != FRAME_HEARTBEAT) return f.kind == FRAME_ERROR;
+    if (kind == FRAME_ERROR) {
+        hear_error(s, &m);
+        return true;
+    }
+    meet_coordinator(s);
+    if (kind != FRAME_HEARTBEAT || frame_decode(&f, s->scratch, m.data, m.n_bytes, NULL)) return false;
     frame answer = {.kind = FRAME_HEARTBEAT, .epoch = f.epoch};
     answer.heartbeat = (frame_heartbeat){.instance = s->instance,
                                          .steps = native_compute_steps(s->compute),
@@ -278,10 +304,8 @@ static bool handle_here(shell *s, letter *l)
 
 static void receive_control(shell *s)
 {
-    for (letter *l; (l = letter_receive(s->letters, s->control));) {
+    for (letter *l; (l = letter_receive(s->letters, s->links.control));) {
         s->heard_ms = now_ms();
-        if (!s->has_coordinator) say(s, 2, "the coordinator at %s answers", s->options->coordinator);
-        s->has_coordinator = true;
         if (handle_here(s, l))
             letter_free(l);
         else
@@ -292,7 +316,7 @@ static void receive_control(shell *s)
 /* Nothing but FORWARD and SEQ comes down the chain: whoever sends something else here is not the stage before. */
 static void receive_data(shell *s)
 {
-    for (letter *l; (l = letter_receive(s->letters, s->data));) {
+    for (letter *l; (l = letter_receive(s->letters, s->links.data));) {
         worker_message m = letter_message(l);
         uint64_t epoch;
         unsigned kind = frame_peek(m.data, m.n_bytes, &epoch);
@@ -331,19 +355,70 @@ static bool take_letters(shell *s, yl_status *status, yl_error *err)
     return true;
 }
 
+/* ---- the coordinator comes and goes ---- */
+
+/* It does not shake hands with us. That ends a worker that was started with a wrong key; one that was let in before waits. */
+static void on_refused_handshake(shell *s, link_event event)
+{
+    const char *address = s->links.coordinator_address;
+    yl_error cause;
+    if (event == LINK_REFUSED && ++s->n_refusals < REFUSALS) return;
+    if (event == LINK_OTHER_SECURITY && s->options->key)
+        yl_fail(&cause, YL_EPEER, "the coordinator at %s was started without a key, this worker with one", address);
+    else if (event == LINK_OTHER_SECURITY)
+        yl_fail(&cause, YL_EPEER, "the coordinator at %s wants its cluster's key: give it by --key-file, --key or $YLLAMA_KEY",
+                address);
+    else if (s->options->key)
+        yl_fail(&cause, YL_EPEER, "the coordinator at %s does not let this worker in: its key is another one", address);
+    else
+        yl_fail(&cause, YL_EPEER, "what listens at %s is no coordinator", address);
+    if (!s->was_accepted)
+        s->failure = cause;
+    else if (strcmp(cause.msg, s->refusal.msg) != 0)
+        say(s, 0, "%s", cause.msg);
+    s->refusal = cause;
+}
+
+static void watch_control(shell *s)
+{
+    for (link_event event; (event = link_watch_next(s->links.watch)) != LINK_NOTHING;) {
+        bool was_connected = s->is_connected;
+        s->is_connected = event == LINK_UP;
+        if (s->is_connected) {
+            s->n_refusals = 0;
+            send_hello(s);
+            continue;
+        }
+        if (was_connected) s->nobody_ms = now_ms() + NOBODY_MS;
+        if (event == LINK_DOWN && s->has_coordinator)
+            say(s, 1, "the coordinator at %s has left: waiting for the next one", s->links.coordinator_address);
+        if (event == LINK_DOWN) s->has_coordinator = false;
+        if (event != LINK_DOWN) on_refused_handshake(s, event);
+    }
+}
+
 /* The coordinator's silence. False: leave. */
 static bool check_coordinator(shell *s, uint64_t now, yl_status *status, yl_error *err)
 {
+    const char *address = s->links.coordinator_address;
+    if (s->failure.status) {
+        if (err) *err = s->failure;
+        *status = s->failure.status;
+        return false;
+    }
     if (now - s->heard_ms > s->options->silence_ms) {
         if (s->options->once) {
-            *status = yl_fail(err, YL_EPEER, "the coordinator at %s has been silent for %u ms", s->options->coordinator,
-                              s->options->silence_ms);
+            *status = yl_fail(err, YL_EPEER, "the coordinator at %s has been silent for %u ms", address, s->options->silence_ms);
             return false;
         }
-        if (s->has_coordinator) say(s, 1, "the coordinator at %s is silent: waiting for it", s->options->coordinator);
+        if (s->has_coordinator) say(s, 1, "the coordinator at %s is silent: waiting for it", address);
         s->has_coordinator = false;
     }
-    if (!s->has_coordinator && now - s->hello_ms >= HELLO_INTERVAL_MS) send_hello(s);
+    if (!s->is_connected && now >= s->nobody_ms) {
+        say(s, 1, "nobody answers at %s: waiting (is yllama running there with --workers, and the port open?)", address);
+        s->nobody_ms = now + NOBODY_AGAIN_MS;
+    }
+    if (s->is_connected && !s->has_coordinator && now - s->hello_ms >= HELLO_INTERVAL_MS) send_hello(s);
     return true;
 }
 
@@ -351,20 +426,25 @@ static yl_status loop(shell *s, yl_error *err)
 {
     yl_status status = YL_OK;
     s->heard_ms = now_ms();
-    send_hello(s);
+    s->nobody_ms = s->heard_ms + NOBODY_MS;
     while (!*s->options->stop) {
-        zmq_pollitem_t items[] = {{.socket = s->control, .events = ZMQ_POLLIN},
-                                  {.socket = s->data, .events = ZMQ_POLLIN},
-                                  {.fd = mailbox_fd(s->out), .events = ZMQ_POLLIN},
-                                  {.socket = s->monitor, .events = ZMQ_POLLIN},
-                                  {.socket = s->next, .events = ZMQ_POLLOUT}};
-        int n_items = !s->monitor ? 3 : s->stalled ? 5 : 4;
-        if (s->stalled) items[2].events = 0; /* what it holds comes after the stalled frame */
+        void *door = link_hub_door(s->links.hub);
+        zmq_pollitem_t items[7] = {{.socket = s->links.control, .events = ZMQ_POLLIN},
+                                   {.socket = s->links.data, .events = ZMQ_POLLIN},
+                                   /* What waits there comes after a frame that is stalled. */
+                                   {.fd = mailbox_fd(s->out), .events = s->stalled ? 0 : ZMQ_POLLIN},
+                                   {.socket = link_watch_socket(s->links.watch), .events = ZMQ_POLLIN}};
+        int n_items = 4;
+        if (door) items[n_items++] = (zmq_pollitem_t){.socket = door, .events = ZMQ_POLLIN};
+        if (s->next_watch) items[n_items++] = (zmq_pollitem_t){.socket = link_watch_socket(s->next_watch), .events = ZMQ_POLLIN};
+        if (s->stalled) items[n_items++] = (zmq_pollitem_t){.socket = s->next, .events = ZMQ_POLLOUT};
         if (zmq_poll(items, n_items, HELLO_INTERVAL_MS) < 0 && zmq_errno() != EINTR)
-            return zmq_failed(err, "polling", s->data_endpoint);
+            return yl_fail(err, YL_EIO, "polling %s: %s", s->links.data_address, zmq_strerror(zmq_errno()));
+        link_hub_answer_door(s->links.hub);
+        watch_control(s);
         if (items[0].revents) receive_control(s);
         if (items[1].revents) receive_data(s);
-        if (n_items > 3 && items[3].revents) take_monitor_event(s);
+        watch_next(s);
         if (!take_letters(s, &status, err)) break;
         uint64_t now = now_ms();
         check_next(s, now);
@@ -378,11 +458,9 @@ static void close_all(shell *s)
     native_compute_stop(s->compute);
     native_cache_free(s->cache); /* its thread writes to our mailbox */
     close_next(s);
-    if (s->data) zmq_close(s->data);
-    if (s->control) zmq_close(s->control);
     mailbox_free(s->in);
     mailbox_free(s->out);
-    if (s->zmq) zmq_ctx_term(s->zmq);
+    native_links_close(&s->links);
     letter_pool_free(s->letters);
     frame_scratch_free(s->scratch);
     thread_pool_free(s->pool);
@@ -435,7 +513,7 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
     if (!status) status = letter_pool_new(&s.letters, err);
     if (!status) status = mailbox_new(&s.in, MAILBOX_WAITED_FOR, err);
     if (!status) status = mailbox_new(&s.out, MAILBOX_POLLED, err);
-    if (!status) status = open_sockets(&s, err);
+    if (!status) status = native_links_open(&s.links, &o, err);
     worker_env env = {.alloc = allocator_heap(),
                       .kernels = o.kernels,
                       .pool = s.pool,
@@ -447,7 +525,8 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
     if (s.cache) env.store = native_cache_view(s.cache);
     if (!status) status = native_compute_start(&s.compute, &env, s.letters, s.in, s.out, err);
     if (!status) {
-        say(&s, 2, "data at %s, coordinator at %s", s.data_endpoint, o.coordinator);
+        say(&s, 1, "is '%s', takes data at %s, looks for the coordinator at %s", s.links.name, s.links.data_address,
+            s.links.coordinator_address);
         status = loop(&s, err);
     }
     close_all(&s);
