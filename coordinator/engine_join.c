@@ -22,7 +22,7 @@ static yl_status listen_for_workers(engine *e, yl_error *err)
     yl_status status = endpoint_parse(&o.control, e->o.listen, ENDPOINT_CONTROL_PORT, err);
     if (status) return status;
     if (!o.control.is_tcp) return yl_fail(err, YL_EINVAL, "--listen takes tcp://HOST:PORT: '%s' is for this machine", e->o.listen);
-    status = link_check_open(e->o.key, e->o.is_insecure, "listen at", &o.control, err);
+    status = link_check_guarded(e->o.key, e->o.is_insecure, &o.control, err);
     o.results = o.control;
     o.results.port = e->o.result_port;
     return status ? status : cluster_new(&e->cluster, &o, err);

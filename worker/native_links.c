@@ -29,7 +29,7 @@ static yl_status listen_for_data(native_links *l, const native_shell_options *o,
 {
     endpoint e = default_data(l, o), bound;
     yl_status status = o->data_endpoint ? endpoint_parse(&e, o->data_endpoint, 0, err) : YL_OK;
-    if (!status) status = link_check_open(o->key, o->is_insecure, "listen at", &e, err);
+    if (!status) status = link_check_guarded(o->key, o->is_insecure, &e, err);
     if (status) return status;
     status = link_bind(l->hub, l->data, &e, &bound, err);
     for (int i = 1; !o->data_endpoint && status && zmq_errno() == EADDRINUSE && i < N_DATA_PORTS; i++) {
@@ -54,7 +54,7 @@ yl_status native_links_open(native_links *l, const native_shell_options *o, yl_e
     yl_status status = endpoint_parse(&l->coordinator, o->coordinator, ENDPOINT_CONTROL_PORT, err);
     if (!status && l->coordinator.is_tcp && (endpoint_is_wildcard(&l->coordinator) || !l->coordinator.port))
         status = yl_fail(err, YL_EINVAL, "--connect %s: name the machine where yllama runs, and its port", o->coordinator);
-    if (!status) status = link_check_open(o->key, o->is_insecure, "connect to", &l->coordinator, err);
+    if (!status) status = link_check_guarded(o->key, o->is_insecure, &l->coordinator, err);
     if (!status) status = link_hub_new(&l->hub, o->key, FRAME_MAX_BYTES, err);
     if (status) return status;
     endpoint_format(l->coordinator_address, &l->coordinator);

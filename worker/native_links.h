@@ -19,7 +19,7 @@ typedef struct native_links {
 } native_links;
 
 /* Opens them: data at the address asked for, or else at the first free port from 7621 on, at all interfaces when links are guarded
- * by a key. Errors as link_check_open, link_bind, link_connect. Release with native_links_close, also after an error. */
+ * by a key. Errors as link_check_guarded, link_bind, link_connect. Release with native_links_close, also after an error. */
 yl_status native_links_open(native_links *l, const native_shell_options *o, yl_error *err);
 void native_links_close(native_links *l);
 

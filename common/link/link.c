@@ -59,15 +59,15 @@ void link_hub_free(link_hub *h)
     free(h);
 }
 
-yl_status link_check_open(const cluster_key *key, bool is_insecure, const char *verb, const endpoint *e, yl_error *err)
+yl_status link_check_guarded(const cluster_key *key, bool is_insecure, const endpoint *e, yl_error *err)
 {
     if (key || is_insecure || endpoint_is_local(e)) return YL_OK;
     char address[ENDPOINT_BYTES];
     endpoint_format(address, e);
     return yl_fail(err, YL_EINVAL,
-                   "without a key I do not %s %s, which other machines can reach: make one with `yllama keygen` and give it to all "
-                   "by --key, or say --insecure",
-                   verb, address);
+                   "%s is not this machine alone, so links need a key: `yllama keygen` makes one, and all get it by --key-file or "
+                   "--key (--insecure goes without)",
+                   address);
 }
 
 void *link_socket(const link_hub *h, int type, int hwm, int linger_ms)
@@ -97,10 +97,15 @@ static bool secure_connecting(const link_hub *h, void *socket)
            !zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, h->key.connecting_secret, CURVE_KEY_BYTES);
 }
 
-static void set_ipv6(void *socket, bool is_ipv6)
+/* A machine that vanished, or a cable that was pulled, closes no connection: the system finds out within half a minute. */
+static void set_tcp(void *socket, bool is_ipv6)
 {
-    int value = is_ipv6;
-    zmq_setsockopt(socket, ZMQ_IPV6, &value, sizeof value);
+    const struct {
+        int option, value;
+    } OPTIONS[] = {{ZMQ_IPV6, is_ipv6},          {ZMQ_TCP_KEEPALIVE, 1},     {ZMQ_TCP_KEEPALIVE_IDLE, 10},
+                   {ZMQ_TCP_KEEPALIVE_INTVL, 5}, {ZMQ_TCP_KEEPALIVE_CNT, 4}, {ZMQ_TCP_MAXRT, 30000}};
+    for (size_t i = 0; i < sizeof OPTIONS / sizeof *OPTIONS; i++)
+        zmq_setsockopt(socket, OPTIONS[i].option, &OPTIONS[i].value, sizeof OPTIONS[i].value);
 }
 
 yl_status link_bind(const link_hub *h, void *socket, const endpoint *e, endpoint *bound, yl_error *err)
@@ -112,7 +117,7 @@ yl_status link_bind(const link_hub *h, void *socket, const endpoint *e, endpoint
         yl_status status = endpoint_resolve(numeric.host, &is_ipv6, e, err);
         if (status) return status;
     }
-    if (e->is_tcp) set_ipv6(socket, is_ipv6);
+    if (e->is_tcp) set_tcp(socket, is_ipv6);
     endpoint_format(address, &numeric);
     if (e->is_tcp && h->has_key && !secure_listening(h, socket)) return zmq_failed(err, "encrypt", address);
     size_t n = sizeof last;
@@ -132,7 +137,7 @@ yl_status link_connect(const link_hub *h, void *socket, const endpoint *e, yl_er
         bool is_ipv6;
         yl_status status = endpoint_resolve(unused, &is_ipv6, e, err);
         if (status) return status;
-        set_ipv6(socket, is_ipv6);
+        set_tcp(socket, is_ipv6);
         if (h->has_key && !secure_connecting(h, socket)) return zmq_failed(err, "encrypt", address);
     }
     return zmq_connect(socket, address) ? zmq_failed(err, "connect to", address) : YL_OK;

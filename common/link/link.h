@@ -19,9 +19,9 @@ yl_status link_hub_new(link_hub **out, const cluster_key *key, int64_t max_bytes
 /* All sockets must be closed. NULL: nothing. */
 void link_hub_free(link_hub *h);
 
-/* Without a key an address that other machines reach is refused: YL_EINVAL, unless the user insists (is_insecure). verb: what is
- * not done, "listen at". */
-yl_status link_check_open(const cluster_key *key, bool is_insecure, const char *verb, const endpoint *e, yl_error *err);
+/* YL_EINVAL, with the way out: other machines can reach this address, and there is no key, nor does the user insist (is_insecure).
+ */
+yl_status link_check_guarded(const cluster_key *key, bool is_insecure, const endpoint *e, yl_error *err);
 
 /* A socket of ZeroMQ's type; the caller closes it with zmq_close. hwm: messages that may wait in each direction, for each peer.
  * linger_ms: how long it goes on sending after it was closed. NULL: none is left. */

@@ -61,10 +61,15 @@ static void note_peer(link_watch *w, uint32_t fd)
 {
     struct sockaddr_storage address;
     socklen_t n = sizeof address;
+    char host[NI_MAXHOST];
+    endpoint e = {.is_tcp = true};
     if (fd >= MAX_FDS) return;
     w->peers[fd][0] = 0;
-    if (getpeername((int)fd, (struct sockaddr *)&address, &n)) return;
-    if (getnameinfo((struct sockaddr *)&address, n, w->peers[fd], PEER_BYTES, NULL, 0, NI_NUMERICHOST)) w->peers[fd][0] = 0;
+    if (getpeername((int)fd, (struct sockaddr *)&address, &n) ||
+        getnameinfo((struct sockaddr *)&address, n, host, sizeof host, NULL, 0, NI_NUMERICHOST) ||
+        endpoint_set_host(&e, host, NULL))
+        return;
+    snprintf(w->peers[fd], PEER_BYTES, "%.*s", PEER_BYTES - 1, e.host);
 }
 
 /* Of a monitor's message: two parts, a number and a value, then an address. */
