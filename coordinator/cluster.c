@@ -402,9 +402,9 @@ static void tell_refused(cluster *c, uint64_t now)
         snprintf(c->refused, sizeof c->refused, "%s", peer);
         c->refused_ms = now;
         say(c, "%s was refused: %s", peer,
-            event == LINK_REFUSED   ? "it does not know this cluster's key"
-            : link_hub_door(c->hub) ? "it comes without a key"
-                                    : "it comes with a key, and this coordinator was started without one");
+            link_hub_door(c->hub)          ? "it does not know this cluster's key"
+            : event == LINK_OTHER_SECURITY ? "it comes with a key, and this coordinator was started without one"
+                                           : "it does not speak as a worker does");
     }
 }
 

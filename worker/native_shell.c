@@ -369,9 +369,13 @@ static void on_refused_handshake(shell *s, link_event event)
         yl_fail(&cause, YL_EPEER, "the coordinator at %s wants its cluster's key: give it by --key-file, --key or $YLLAMA_KEY",
                 address);
     else if (s->options->key)
-        yl_fail(&cause, YL_EPEER, "the coordinator at %s does not let this worker in: its key is another one", address);
+        yl_fail(&cause, YL_EPEER, "the coordinator at %s does not let this worker in: it has another key, or none", address);
     else
-        yl_fail(&cause, YL_EPEER, "what listens at %s is no coordinator", address);
+        yl_fail(
+            &cause, YL_EPEER,
+            "%s does not let this worker in: it wants its cluster's key (give it by --key-file, --key or $YLLAMA_KEY), or is no "
+            "coordinator",
+            address);
     if (!s->was_accepted)
         s->failure = cause;
     else if (strcmp(cause.msg, s->refusal.msg) != 0)

@@ -103,6 +103,16 @@ bool child_wait_for_output(child *c, size_t n, int ms)
     return c->n_out >= n;
 }
 
+bool child_wait_for_words(child *c, const char *words, int ms)
+{
+    for (long deadline = now_ms() + ms; !strstr(c->err, words);) {
+        if (now_ms() >= deadline) return false;
+        read_until(c, (size_t)-1, now_ms() + 20);
+        if (c->out_fd < 0 && c->err_fd < 0) pause_ms(20);
+    }
+    return true;
+}
+
 void child_end(child *c)
 {
     if (c->pid > 0) {
