@@ -55,7 +55,7 @@ const cluster_worker *cluster_worker_at(const cluster *c, uint32_t i);
 int cluster_find(const cluster *c, const char *name);
 
 /* Where activations go: the first stage's data socket. */
-yl_status cluster_connect_first(cluster *c, const char *endpoint, yl_error *err);
+yl_status cluster_connect_first(cluster *c, const char *address, yl_error *err);
 
 /* Sends a frame to a worker by control / to the first stage. Never blocks: YL_EPEER when the other side takes nothing more. */
 yl_status cluster_send(cluster *c, uint32_t worker, const frame *f, yl_error *err);

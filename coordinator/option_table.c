@@ -149,7 +149,7 @@ const option_spec option_table[] = {
     {{"result-port"}, NULL, OPTION_U32, AT(result_port), {0, 65535}, "PORT",
      "where the last of them sends results, at the same host (default: 0, any free port)", GROUP_WORKERS, ENGINE | BENCH},
     {{"key-file"}, NULL, OPTION_STRING, AT(key_file), {0, 0}, "FILE",
-     "the cluster's key, which `yllama keygen` makes: links are encrypted, and who has it not is refused", GROUP_WORKERS,
+     "the cluster's key, which `yllama keygen` makes: links are encrypted, and whoever lacks it is refused", GROUP_WORKERS,
      ENGINE | BENCH},
     {{"key"}, NULL, OPTION_STRING, AT(key), {0, 0}, "KEY",
      "the key itself; a file or $YLLAMA_KEY stays out of the list of processes and the shell's history", GROUP_WORKERS,
