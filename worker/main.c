@@ -256,7 +256,7 @@ int main(int argc, char **argv)
     if (from.text && !*from.text) from.text = NULL; /* an empty one counts as unset */
     if (from.path && !*from.path) from.path = NULL;
     int code = parse_options(argc, argv, &o, &from);
-    if (code < 0) code = read_key(&from, &key, &o);
+    if (code < 0 && strncmp(o.coordinator, "ipc://", 6) != 0) code = read_key(&from, &key, &o); /* ipc has none */
     if (code >= 0) return code;
     if (o.name && (!*o.name || strlen(o.name) > FRAME_MAX_NAME)) return usage_error("--name takes 1 to 128 bytes", o.name);
     if (o.name)

@@ -71,7 +71,7 @@ bool shell_hear(shell *s, letter *l)
     frame f;
     worker_message m = letter_message(l);
     unsigned kind = frame_peek(m.data, m.n_bytes, &f.epoch);
-    if (kind == FRAME_ERROR) {
+    if (kind == FRAME_ERROR || (!kind && !s->has_coordinator)) { /* 0: what it says is no frame of our version */
         hear_error(s, &m);
         return true;
     }

@@ -527,6 +527,33 @@ static void a_worker_of_another_version_is_told(void **state)
     expect_end(&r->coordinator, 0, "tokens/s");
 }
 
+/* The other way round: a worker that a later coordinator refuses says so, and leaves. */
+static void a_coordinator_of_another_version_is_left(void **state)
+{
+    rig *r = *state;
+    static const uint8_t ANSWER[] = {0x97, 2, FRAME_ERROR, 0, FRAME_HELLO, 0, YL_EUNSUPPORTED, 0xa1, 'x'};
+    void *zmq = zmq_ctx_new(), *socket = zmq_socket(zmq, ZMQ_ROUTER);
+    int linger_ms = 0, wait_ms = 100;
+    zmq_setsockopt(socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
+    zmq_setsockopt(socket, ZMQ_RCVTIMEO, &wait_ms, sizeof wait_ms);
+    assert_int_equal(zmq_bind(socket, r->address), 0);
+    start_worker(r, 0, r->address, "a", NULL);
+    int n_hellos = 0;
+    for (int i = 0; i < 100 && !child_wait(&r->workers[0], 0); i++) {
+        uint8_t route[256], hello[1024];
+        int n = zmq_recv(socket, route, sizeof route, 0);
+        if (n <= 0 || zmq_recv(socket, hello, sizeof hello, 0) <= 0) continue;
+        n_hellos++;
+        zmq_send(socket, route, (size_t)n, ZMQ_SNDMORE);
+        zmq_send(socket, ANSWER, sizeof ANSWER, 0);
+    }
+    zmq_close(socket);
+    zmq_ctx_term(zmq);
+    assert_true(n_hellos > 2);
+    assert_int_equal(r->workers[0].exit_code, 3);
+    expect_words(&r->workers[0], "version 2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -543,6 +570,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(addresses_that_cannot_be_used, set_up, tear_down),
         cmocka_unit_test_setup_teardown(strangers_change_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_worker_of_another_version_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_coordinator_of_another_version_is_left, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,6 +119,7 @@ void child_end(child *c)
         kill(c->pid, SIGKILL);
         waitpid(c->pid, NULL, 0);
     }
+    if (c->out_fd == c->err_fd) return; /* both closed, or (both 0) it was never started */
     if (c->out_fd >= 0) close(c->out_fd);
     if (c->err_fd >= 0) close(c->err_fd);
 }
