@@ -151,12 +151,28 @@ static bench_setup setup_at(const value_lists *l, size_t i)
                          .type_v = (kv_type)v[0]};
 }
 
+/* Workers of other machines come as they are: with threads and kernels of their own, which we do not choose. */
+static void leave_to_workers(value_lists *l, uint32_t n_join)
+{
+    l->n_local = (value_list){.values = {n_join}, .n = 1};
+    l->n_threads.n = l->isa.n = 1;
+}
+
+static void mark_joined(bench_plan *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        p->tests[i].setup.isa = "joined";
+        p->tests[i].setup.n_threads = 0;
+    }
+}
+
 yl_status bench_plan_make(bench_plan *p, const options *o, yl_error *err)
 {
     *p = (bench_plan){0};
     value_lists l = {0};
     yl_status status = read_lists(&l, &o->bench, err);
     if (status) return status;
+    if (o->n_join) leave_to_workers(&l, o->n_join);
     size_t n_setups = l.isa.n * l.n_threads.n * l.n_local.n * l.n_batch.n * l.n_ubatch.n * l.type_k.n * l.type_v.n; /* <= 2^42 */
     size_t n_a_setup = l.n_depth.n * l.n_parallel.n * (l.n_prompt.n + l.n_gen.n) + l.n_start.n;
     if (n_setups > BENCH_MAX_TESTS || n_setups * n_a_setup > BENCH_MAX_TESTS)
@@ -168,6 +184,7 @@ yl_status bench_plan_make(bench_plan *p, const options *o, yl_error *err)
         add_tests(p, &l, &setup);
     }
     if (p->n == 0) return yl_fail(err, YL_EINVAL, "nothing to measure: -p, -n and --start are all 0");
+    if (o->n_join) mark_joined(p);
     return YL_OK;
 }
 

@@ -12,8 +12,8 @@ typedef enum bench_kind {
 
 /* What an engine is opened with. Tests that differ in nothing of it share one. */
 typedef struct bench_setup {
-    const char *isa;    /* that of a table which this machine can run */
-    uint32_t n_threads; /* of each worker, at least 1 */
+    const char *isa;    /* that of a table which this machine can run; "joined": workers of other machines have their own */
+    uint32_t n_threads; /* of each worker, at least 1; 0: likewise */
     uint32_t n_local;   /* workers */
     uint32_t n_batch, n_ubatch;
     kv_type type_k, type_v;

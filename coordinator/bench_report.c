@@ -166,13 +166,17 @@ static void write_table_row(console *c, const bench_subject *s, const bench_resu
                   is_small ? "M" : "B", r->test.setup.isa, (unsigned)r->test.setup.n_local, (unsigned)r->test.setup.n_threads);
     print_test(c, &r->test);
     console_format_bytes(peak, (double)(r->coordinator_bytes + r->workers_bytes));
-    if (!r->has_limits) {
+    if (r->test.kind == BENCH_START) {
         console_print(c, " | %.1f ± %.1f ms | %.1f ms (%.1f to %.1f) | | | %s |\n", r->ms.mean, r->ms.deviation, r->ms.median,
                       r->ms.min, r->ms.max, peak);
         return;
     }
     console_print(c, " | %.2f ± %.2f | %.2f (%.2f to %.2f) | ", r->rate.mean, r->rate.deviation, r->rate.median, r->rate.min,
                   r->rate.max);
+    if (!r->has_limits) {
+        console_print(c, "| | %s |\n", peak);
+        return;
+    }
     if (r->floor.bound == BENCH_BOUND_MEMORY)
         console_print(c, "%.1f GB/s", r->floor.rate / 1e9);
     else

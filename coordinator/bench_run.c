@@ -98,7 +98,6 @@ static yl_status judge(const runner *r, bench_result *result, yl_error *err)
 {
     double *scratch = calloc(r->n_reps + 1u, sizeof *scratch);
     if (!scratch) return yl_fail(err, YL_ENOMEM, "no memory for a result");
-    summarize(r, result);
     result->has_limits = true;
     result->n_limit_threads = bench_cost_n_threads(&result->test);
     result->limits_before = r->readings[0];
@@ -154,15 +153,17 @@ static yl_status give(runner *r, bench_result *result, yl_error *err)
 static yl_status repeat(runner *r, bench_streams *b, const bench_test *t, yl_error *err)
 {
     bench_result result = new_result(r, t);
-    yl_status status = read_limits(r, t, 0, err);
+    bool has_limits = !r->o.n_join; /* those of this machine say nothing about others */
+    yl_status status = has_limits ? read_limits(r, t, 0, err) : YL_OK;
     for (uint32_t rep = 0; rep < result.n_reps && !status; rep++) {
         double begin = now_ms();
         status = run_once(b, t, err);
         if (!status) note_time(r, t, rep, now_ms() - begin);
-        if (!status) status = read_limits(r, t, rep + 1, err);
+        if (!status && has_limits) status = read_limits(r, t, rep + 1, err);
     }
     if (!status) status = read_memory(r->s->e, &result, err);
-    if (!status) status = judge(r, &result, err);
+    if (!status) summarize(r, &result);
+    if (!status && has_limits) status = judge(r, &result, err);
     return status ? status : give(r, &result, err);
 }
 

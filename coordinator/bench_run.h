@@ -14,7 +14,7 @@ typedef struct bench_result {
     bench_stats ms;    /* of a repetition */
     bench_stats rate;  /* tokens a second, all sequences together */
     bench_pages pages; /* of the weights */
-    bool has_limits;   /* false for BENCH_START: the rest but memory is 0 then */
+    bool has_limits;   /* false for BENCH_START and workers of other machines: the rest but memory is 0 then */
     uint32_t n_limit_threads;
     machine_limits limits_before, limits_after; /* before the first repetition, after the last */
     machine_limits limits;                      /* medians of all readings: one between any two repetitions, too */

@@ -60,6 +60,12 @@ const command command_table[COMMAND_END] = {
      "  yllama plan -m model.gguf --assume 8GB:50GB/s,16GB:80GB/s --link 1gbit,0.3ms\n"
      "  yllama plan -m model.gguf --assume a=8GB:50GB/s,b=16GB:80GB/s --layers b=0-21,a=22-31\n"
      "  yllama plan -m model.gguf --local 2 -np 8\n"},
+    {"keygen", COMMAND_KEYGEN, cmd_keygen, "[flags]", "make a key for workers on other machines",
+     "Prints a new random key, one line. Coordinator and workers that were given the same key trust each\n"
+     "other, and what they say is encrypted; nobody else is let in. Keep it secret.",
+     "  yllama keygen > cluster.key && chmod 600 cluster.key\n"
+     "  yllama-worker --connect tcp://HOST:7620 --key-file cluster.key     on each machine\n"
+     "  yllama run -m model.gguf --workers 3 --key-file cluster.key \"Once upon a time\"\n"},
 };
 
 const command *command_find(const char *name)

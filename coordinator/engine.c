@@ -149,7 +149,7 @@ yl_status engine_pump(engine *e, uint32_t wait_ms, yl_error *err)
     if (status == YL_EPEER || (!status && now - e->checked_ms >= WAIT_MS)) {
         e->checked_ms = now;
         yl_error died;
-        if (local_workers_check(e->locals, &died)) {
+        if (e->locals && local_workers_check(e->locals, &died)) {
             *err = died;
             return YL_EPEER;
         }

@@ -11,6 +11,7 @@
 #ifndef YL_ENGINE_H
 #define YL_ENGINE_H
 
+#include "cluster_key.h"
 #include "frames.h"
 #include "gguf.h"
 #include "hparams.h"
@@ -24,9 +25,14 @@ enum { ENGINE_DEFAULT_CTX = 4096, ENGINE_MAX_WORKERS = 256 };
 typedef enum engine_log_level { ENGINE_LOG_ERROR, ENGINE_LOG_WARN, ENGINE_LOG_INFO, ENGINE_LOG_DEBUG } engine_log_level;
 
 typedef struct engine_options {
-    const char *model_path;     /* for the workers, and for messages */
-    const gguf *model;          /* the same file, if it is open already; borrowed until engine_close. NULL: the engine opens it */
-    uint32_t n_local;           /* local workers to start; 0: 1 */
+    const char *model_path; /* for the workers, and for messages */
+    const gguf *model;      /* the same file, if it is open already; borrowed until engine_close. NULL: the engine opens it */
+    uint32_t n_local;       /* local workers to start; 0: 1 */
+    uint32_t n_join;        /* instead, wait for so many workers of other machines; what is said of local ones below is then moot */
+    const char *listen;     /* where they come to: a tcp address (endpoint.h) */
+    uint16_t result_port;   /* where the last one sends results, at the same host; 0: any */
+    const cluster_key *key; /* that they must know; NULL: none, which only local addresses do without is_insecure */
+    bool is_insecure;
     const char *worker_program; /* path of yllama-worker */
     uint32_t n_threads;         /* of each local worker; 0: cores / n_local, at least 1 */
     uint32_t n_ctx;             /* positions a sequence; 0: the smaller of the model's and ENGINE_DEFAULT_CTX */
@@ -48,6 +54,7 @@ typedef struct engine_options {
      * loads them again; may be NULL. */
     void (*on_log)(void *ctx, engine_log_level level, const char *line);
     void (*on_progress)(void *ctx, const char *what, double fraction);
+    void (*on_note)(void *ctx, const char *line); /* who joined, and who is waited for; may be NULL */
     bool (*is_interrupted)(void *ctx); /* asked while workers load: true makes the call fail with YL_ECANCELED; may be NULL */
     void *ctx;
 } engine_options;

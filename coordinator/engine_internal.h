@@ -1,5 +1,5 @@
-/* engine_internal.h: the state of an engine, shared by engine.c (calls), engine_open.c (from options to a chain that is ready) and
- * engine_replay.c (a chain that lost what it held). */
+/* engine_internal.h: the state of an engine, shared by engine.c (calls), engine_open.c (from options to a chain that is ready),
+ * engine_join.c (workers of other machines) and engine_replay.c (a chain that lost what it held). */
 #ifndef YL_ENGINE_INTERNAL_H
 #define YL_ENGINE_INTERNAL_H
 
@@ -14,7 +14,7 @@ enum { ENGINE_MAX_REPLAYS = 3 }; /* within a minute */
 
 /* A stage of the chain. */
 typedef struct stage {
-    char name[32];
+    char name[FRAME_MAX_NAME + 1];
     int worker; /* index in the cluster, -1: it has not said HELLO */
     slice_range range;
     frame_tensor *tensors;       /* [n_tensors] of its slice, as ASSIGN lists them */
@@ -40,7 +40,7 @@ struct engine {
     hparams hp;
     uint8_t model_id[FRAME_ID_BYTES];
     uint32_t n_ctx;
-    local_workers *locals;
+    local_workers *locals; /* NULL: workers join */
     cluster *cluster;
     pipeline *pipeline;
     uint64_t epoch;
@@ -77,7 +77,12 @@ yl_status engine_recover(engine *e, yl_error *err);
 /* engine_open.c: begins a new epoch: gives every stage its slice; then waits until all are ready. */
 yl_status engine_assign(engine *e, yl_error *err);
 yl_status engine_wait_until_ready(engine *e, yl_error *err);
+/* Handles frames for a moment. YL_ECANCELED: the user has enough. */
+yl_status engine_wait_a_moment(engine *e, yl_error *err);
 /* Answers WANT. */
 yl_status engine_send_chunk(engine *e, stage *s, const frame_want_chunk *want, yl_error *err);
+
+/* engine_join.c: waits until o.n_join workers have joined, and makes them the stages. */
+yl_status engine_gather(engine *e, yl_error *err);
 
 #endif

@@ -24,6 +24,7 @@ static yl_status settle_options(engine *e, yl_error *err)
 {
     engine_options *o = &e->o;
     if (!o->n_local) o->n_local = 1;
+    e->n_stages = o->n_join ? o->n_join : o->n_local;
     if (!o->n_seq) o->n_seq = 1;
     if (!o->n_batch) o->n_batch = DEFAULT_BATCH;
     if (!o->n_ubatch) o->n_ubatch = DEFAULT_UBATCH;
@@ -33,10 +34,10 @@ static yl_status settle_options(engine *e, yl_error *err)
     if (o->n_ubatch > max_rows) o->n_ubatch = max_rows;
     if (o->n_ubatch > FRAME_MAX_ROWS) return yl_fail(err, YL_EINVAL, "a micro-batch (-ub) has at most %d rows", FRAME_MAX_ROWS);
     if (o->n_ubatch > o->n_batch) o->n_ubatch = o->n_batch;
-    if (o->n_local > ENGINE_MAX_WORKERS) return yl_fail(err, YL_EINVAL, "at most %d local workers", ENGINE_MAX_WORKERS);
+    if (e->n_stages > ENGINE_MAX_WORKERS) return yl_fail(err, YL_EINVAL, "at most %d workers", ENGINE_MAX_WORKERS);
     uint32_t cores = cpus_usable();
     if (!o->n_threads) o->n_threads = cores > o->n_local ? cores / o->n_local : 1;
-    if (o->n_threads > cores)
+    if (o->n_threads > cores && !o->n_join)
         engine_log(e, ENGINE_LOG_WARN, "%u threads a worker, but only %u cores may be used: fewer threads (-t) are faster",
                    o->n_threads, cores);
     uint32_t trained = e->hp.n_ctx_train;
@@ -102,9 +103,8 @@ static yl_status list_tensors(engine *e, stage *s, yl_error *err)
 
 static yl_status make_stages(engine *e, yl_error *err)
 {
-    e->stages = calloc(e->o.n_local, sizeof *e->stages);
-    if (!e->stages) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->o.n_local);
-    e->n_stages = e->o.n_local;
+    e->stages = calloc(e->n_stages, sizeof *e->stages);
+    if (!e->stages) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->n_stages);
     yl_status status = place(e, err);
     for (uint32_t i = 0; i < e->n_stages && !status; i++) {
         stage *s = &e->stages[i];
@@ -192,27 +192,13 @@ static yl_status start_worker(engine *e, uint32_t i, yl_error *err)
     return local_workers_start(e->locals, e->stages[i].name, argv, o->log_path, err);
 }
 
-static yl_status start_workers(engine *e, yl_error *err)
-{
-    yl_status status = local_workers_new(&e->locals, err);
-    if (status) return status;
-    char control[160], results[160];
-    snprintf(control, sizeof control, "ipc://%s/control", local_workers_dir(e->locals));
-    snprintf(results, sizeof results, "ipc://%s/results", local_workers_dir(e->locals));
-    status = cluster_new(&e->cluster, control, results, e->o.timeout_ms, err);
-    for (uint32_t i = 0; i < e->n_stages && !status; i++) status = start_worker(e, i, err);
-    return status;
-}
-
-/* ---- the chain ---- */
-
-static yl_status wait_a_moment(engine *e, yl_error *err)
+yl_status engine_wait_a_moment(engine *e, yl_error *err)
 {
     if (e->is_canceled || (e->o.is_interrupted && e->o.is_interrupted(e->o.ctx))) return yl_fail(err, YL_ECANCELED, "interrupted");
     return engine_pump(e, WAIT_MS, err);
 }
 
-/* Until every stage has said HELLO. */
+/* Until every local worker has said HELLO. */
 static yl_status wait_for_workers(engine *e, yl_error *err)
 {
     uint64_t deadline = cluster_now_ms() + e->o.timeout_ms;
@@ -225,11 +211,28 @@ static yl_status wait_for_workers(engine *e, yl_error *err)
         if (cluster_now_ms() > deadline)
             return yl_fail(err, YL_EPEER, "worker '%s' did not come within %u ms (-v shows what it does)", e->stages[i].name,
                            e->o.timeout_ms);
-        yl_status status = wait_a_moment(e, err);
+        yl_status status = engine_wait_a_moment(e, err);
         if (status) return status;
     }
     return YL_OK;
 }
+
+static yl_status start_workers(engine *e, yl_error *err)
+{
+    yl_status status = local_workers_new(&e->locals, err);
+    if (status) return status;
+    char control[160], results[160];
+    snprintf(control, sizeof control, "ipc://%s/control", local_workers_dir(e->locals));
+    snprintf(results, sizeof results, "ipc://%s/results", local_workers_dir(e->locals));
+    cluster_options o = {.timeout_ms = e->o.timeout_ms, .n_workers = e->n_stages};
+    status = endpoint_parse(&o.control, control, 0, err);
+    if (!status) status = endpoint_parse(&o.results, results, 0, err);
+    if (!status) status = cluster_new(&e->cluster, &o, err);
+    for (uint32_t i = 0; i < e->n_stages && !status; i++) status = start_worker(e, i, err);
+    return status ? status : wait_for_workers(e, err);
+}
+
+/* ---- the chain ---- */
 
 static const char *data_endpoint(const engine *e, uint32_t i)
 {
@@ -316,7 +319,7 @@ yl_status engine_wait_until_ready(engine *e, yl_error *err)
     yl_status status = YL_OK;
     while (!status && !all_ready(e)) {
         show_progress(e);
-        status = wait_a_moment(e, err);
+        status = engine_wait_a_moment(e, err);
     }
     if (!status) show_progress(e);
     return status;
@@ -356,10 +359,9 @@ yl_status engine_begin(engine **out, const engine_options *options, yl_error *er
     yl_status status = read_model(e, err);
     if (!status) status = settle_options(e, err);
     if (!status) status = make_stages(e, err);
-    if (!status) status = check_memory(e, err);
+    if (!status && !e->o.n_join) status = check_memory(e, err);
     if (!status) status = make_pipeline(e, err);
-    if (!status) status = start_workers(e, err);
-    if (!status) status = wait_for_workers(e, err);
+    if (!status) status = e->o.n_join ? engine_gather(e, err) : start_workers(e, err);
     if (!status) status = engine_assign(e, err);
     if (status) {
         engine_close(e);
@@ -398,7 +400,8 @@ void engine_close(engine *e)
 {
     if (!e) return;
     frame f = {.kind = FRAME_SHUTDOWN, .epoch = e->epoch};
-    for (uint32_t i = 0; e->cluster && i < cluster_n_workers(e->cluster); i++) cluster_send(e->cluster, i, &f, NULL);
+    /* Those of other machines were not started by us: they wait for the next coordinator. */
+    for (uint32_t i = 0; e->locals && e->cluster && i < cluster_n_workers(e->cluster); i++) cluster_send(e->cluster, i, &f, NULL);
     /* Workers that serve end by themselves; in another state they may not have heard it. */
     if (e->locals && e->cluster && all_ready(e) && !e->broken.status) local_workers_wait(e->locals, 1000);
     cluster_free(e->cluster);

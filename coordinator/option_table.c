@@ -15,6 +15,7 @@ enum {
     CACHE = 1 << COMMAND_CACHE,
     BENCH = 1 << COMMAND_BENCH,
     PLAN = 1 << COMMAND_PLAN,
+    KEYGEN = 1 << COMMAND_KEYGEN,
     ANSWERS = RUN | CHAT,
     ENGINE = ANSWERS | LOGITS | PERPLEXITY, /* commands that start workers */
     ALL = (1 << COMMAND_END) - 1
@@ -26,7 +27,7 @@ enum {
 /* clang-format off */
 const option_spec option_table[] = {
     {{"m", "model"}, NULL, OPTION_STRING, AT(model), {0, 0}, "FILE",
-     "the model, a GGUF file (of a split model: any of its parts)", GROUP_INPUT, ALL & ~CACHE},
+     "the model, a GGUF file (of a split model: any of its parts)", GROUP_INPUT, ALL & ~(CACHE | KEYGEN)},
     {{"p", "prompt"}, NULL, OPTION_STRING, AT(prompt), {0, 0}, "TEXT",
      "the prompt; of a conversation, the first message", GROUP_INPUT, ANSWERS | TOKENIZE | LOGITS},
     {{"f", "file"}, NULL, OPTION_STRING, AT(file), {0, 0}, "FILE",
@@ -148,6 +149,20 @@ const option_spec option_table[] = {
 
     {{"w", "local"}, NULL, OPTION_U32, AT(n_local), {1, 256}, "N",
      "start N workers on this machine and cut the model between them (default: 1)", GROUP_WORKERS, ENGINE | PLAN},
+    {{"workers"}, NULL, OPTION_U32, AT(n_join), {1, 256}, "N",
+     "wait for N workers of other machines (yllama-worker --connect), and cut the model between them", GROUP_WORKERS, ENGINE | BENCH},
+    {{"listen"}, NULL, OPTION_STRING, AT(listen), {0, 0}, "ADDRESS",
+     "where they come to (default: tcp://*:7620)", GROUP_WORKERS, ENGINE | BENCH},
+    {{"result-port"}, NULL, OPTION_U32, AT(result_port), {0, 65535}, "PORT",
+     "where the last of them sends results, at the same host (default: 0, any free port)", GROUP_WORKERS, ENGINE | BENCH},
+    {{"key-file"}, NULL, OPTION_STRING, AT(key_file), {0, 0}, "FILE",
+     "the cluster's key, which `yllama keygen` makes: links are encrypted, and whoever lacks it is refused", GROUP_WORKERS,
+     ENGINE | BENCH},
+    {{"key"}, NULL, OPTION_STRING, AT(key), {0, 0}, "KEY",
+     "the key itself; a file or $YLLAMA_KEY stays out of the list of processes and the shell's history", GROUP_WORKERS,
+     ENGINE | BENCH},
+    {{"insecure"}, NULL, OPTION_FLAG, AT(is_insecure), {0, 0}, NULL,
+     "listen without a key even where other machines reach it", GROUP_WORKERS, ENGINE | BENCH},
     {{"worker-program"}, NULL, OPTION_STRING, AT(worker_program), {0, 0}, "FILE",
      "the worker (default: yllama-worker beside this program, else in PATH)", GROUP_WORKERS, ENGINE | BENCH},
     {{"stream-weights"}, NULL, OPTION_FLAG, AT(stream_weights), {0, 0}, NULL,

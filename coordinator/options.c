@@ -39,6 +39,7 @@ options options_defaults(command_id command)
         .mmap = true,
         .cache = true,
         .n_local = 1,
+        .listen = "tcp://*:7620",
         .display_prompt = true,
         .n_chunks = -1,
         .bench = {.n_prompt = "512",
@@ -454,6 +455,24 @@ static yl_status settle_text_source(options *o, unsigned n_arguments, yl_error *
     return YL_OK;
 }
 
+/* Workers are ours or they join; a key comes from one place. */
+static yl_status settle_workers(options *o, yl_error *err)
+{
+    unsigned char join = source_of(o, offsetof(options, n_join)), listen = source_of(o, offsetof(options, listen)),
+                  local = source_of(o, offsetof(options, n_local)), bench = source_of(o, offsetof(options, bench.n_local)),
+                  key = source_of(o, offsetof(options, key)), file = source_of(o, offsetof(options, key_file));
+    if (bench > local) local = bench;
+    if (join == SOURCE_COMMAND_LINE && local == SOURCE_COMMAND_LINE)
+        return yl_fail(err, YL_EINVAL, "--local starts workers here, --workers waits for others to join: one of them");
+    if (local == SOURCE_COMMAND_LINE) o->n_join = 0;
+    if (listen == SOURCE_COMMAND_LINE && !o->n_join)
+        return yl_fail(err, YL_EINVAL, "--listen is for workers that join: how many? --workers N");
+    if (key == SOURCE_COMMAND_LINE && key == file) return yl_fail(err, YL_EINVAL, "the key is given twice: --key and --key-file");
+    if (file > key) o->key = NULL;
+    if (key >= file) o->key_file = NULL;
+    return YL_OK;
+}
+
 yl_status options_parse(options *o, command_id command, int argc, char **argv, yl_error *err)
 {
     *o = options_defaults(command);
@@ -462,6 +481,7 @@ yl_status options_parse(options *o, command_id command, int argc, char **argv, y
     for (char **variable = environ; !status && *variable; variable++) status = read_variable(o, *variable, err);
     if (!status) status = read_command_line(o, argc, argv, &n_arguments, err);
     if (!status) status = settle_text_source(o, n_arguments, err);
+    if (!status) status = settle_workers(o, err);
     if (status) options_clear(o);
     return status;
 }

@@ -28,6 +28,7 @@ typedef enum command_id {
     COMMAND_CACHE,
     COMMAND_BENCH,
     COMMAND_PLAN,
+    COMMAND_KEYGEN,
     COMMAND_END
 } command_id;
 
@@ -77,6 +78,10 @@ typedef struct options {
     uint64_t cache_size;   /* bytes; 0: the default */
 
     uint32_t n_local;
+    uint32_t n_join; /* workers of other machines; 0: local ones */
+    const char *listen, *key, *key_file;
+    uint32_t result_port;
+    bool is_insecure;
     const char *worker_program;
     bool stream_weights;
     const char *isa;

@@ -42,6 +42,16 @@ static yl_status make_tokenizer(session *s, yl_error *err)
     return status;
 }
 
+/* A key on the command line is wiped there once it is read: the list of processes shows it no longer. */
+static yl_status read_key(session *s, const options *o, yl_error *err)
+{
+    if (!o->n_join || (!o->key && !o->key_file)) return YL_OK;
+    yl_status status = o->key ? cluster_key_parse(&s->key, o->key, err) : cluster_key_read_file(&s->key, o->key_file, err);
+    if (o->key) cluster_key_wipe((char *)(uintptr_t)o->key, strlen(o->key));
+    s->has_key = !status;
+    return status;
+}
+
 yl_status session_open_model(session *s, const options *o, console *con, yl_error *err)
 {
     *s = (session){.o = o, .con = con};
@@ -51,7 +61,8 @@ yl_status session_open_model(session *s, const options *o, console *con, yl_erro
         kernels_list(list, sizeof list);
         return yl_fail(err, YL_EINVAL, "--isa: this machine cannot run '%s'; it has %s", o->isa, list);
     }
-    yl_status status = gguf_open(&s->g, o->model, err);
+    yl_status status = read_key(s, o, err);
+    if (!status) status = gguf_open(&s->g, o->model, err);
     if (status) return status;
     status = hparams_read(&s->hp, s->g, err);
     if (status) {
@@ -81,6 +92,7 @@ void session_close(session *s)
     session_stop(s);
     tokenizer_free(s->t);
     gguf_free(s->g);
+    cluster_key_wipe(&s->key, sizeof s->key);
     *s = (session){0};
 }
 
@@ -126,6 +138,11 @@ static void log_line(void *ctx, engine_log_level level, const char *line)
     console_log(ctx, level, "%s", line);
 }
 
+static void show_note(void *ctx, const char *line)
+{
+    console_note(ctx, "%s", line);
+}
+
 static void show_progress(void *ctx, const char *what, double fraction)
 {
     console_progress(ctx, what, fraction);
@@ -145,6 +162,11 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
         .model_path = o->model,
         .model = s->g,
         .n_local = o->n_local,
+        .n_join = o->n_join,
+        .listen = o->listen,
+        .result_port = (uint16_t)o->result_port,
+        .key = s->has_key ? &s->key : NULL,
+        .is_insecure = o->is_insecure,
         .worker_program = worker_program,
         .n_threads = o->n_threads > 0 ? (uint32_t)o->n_threads : 0,
         .n_ctx = s->n_ctx,
@@ -168,6 +190,7 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
         .log_path = o->log_file,
         .on_log = log_line,
         .on_progress = show_progress,
+        .on_note = show_note,
         .is_interrupted = is_interrupted,
         .ctx = s->con,
     };
@@ -175,8 +198,8 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
 
 static yl_status begin(session *s, yl_error *err)
 {
-    char found[PATH_MAX];
-    yl_status status = s->o->worker_program ? YL_OK : find_worker_program(found, err);
+    char found[PATH_MAX] = "";
+    yl_status status = s->o->worker_program || s->o->n_join ? YL_OK : find_worker_program(found, err);
     if (status) return status;
     engine_options o = engine_options_of(s, s->o->worker_program ? s->o->worker_program : found);
     if (s->n_ctx == ENGINE_DEFAULT_CTX && s->hp.n_ctx_train > s->n_ctx && s->o->n_ctx < 0)

@@ -18,10 +18,12 @@ typedef struct session {
     gguf *g;
     hparams hp;
     tokenizer *t;
-    uint32_t n_ctx; /* positions that the engine has, or will have */
-    uint32_t n_seq; /* sequences likewise; 0: 1 */
-    uint64_t seed;  /* the one asked for, or a random one */
-    engine *e;      /* NULL before session_begin */
+    uint32_t n_ctx;  /* positions that the engine has, or will have */
+    uint32_t n_seq;  /* sequences likewise; 0: 1 */
+    uint64_t seed;   /* the one asked for, or a random one */
+    engine *e;       /* NULL before session_begin */
+    cluster_key key; /* if has_key: that workers of other machines must know */
+    bool has_key;
 } session;
 
 /* Reads the model file that the options name: hyperparameters and tokenizer. Close with session_close, also after an error.

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,11 +18,19 @@ static const char HELP[] =
     "usage: yllama-worker --connect ADDRESS [options]\n"
     "\n"
     "One stage of a pipeline: holds a slice of a model's layers and passes activations on. The coordinator\n"
-    "(yllama) tells it which layers. 'yllama run --local 2' starts two of these by itself.\n"
+    "(yllama) tells it which layers. 'yllama run --local 2' starts two of these by itself; on other machines\n"
+    "start one each, and 'yllama run --workers 3' waits for them.\n"
     "\n"
     "  -C, --connect ADDRESS   the coordinator's control address: tcp://host:7620 or ipc:///path\n"
-    "  -d, --data ADDRESS      where to listen for activations (default tcp://127.0.0.1:*)\n"
-    "      --name NAME         unique among a coordinator's workers (default: host name and process id)\n"
+    "      --key-file FILE     the cluster's key, which 'yllama keygen' makes: the coordinator lets in who has it,\n"
+    "                          and links are encrypted\n"
+    "      --key KEY           the key itself; a file or $YLLAMA_KEY stays out of the list of processes\n"
+    "      --insecure          go without a key even where other machines can listen, or join in\n"
+    "  -d, --data ADDRESS      where to listen for activations (default: tcp://*, at the first free port from 7621;\n"
+    "                          without a key, this machine only)\n"
+    "      --advertise HOST    the name or address by which other machines reach this one (default: the address\n"
+    "                          that the coordinator sees)\n"
+    "      --name NAME         unique among a coordinator's workers (default: host name and data port)\n"
     "  -m, --model FILE        take weights from this GGUF file when it is the coordinator's model;\n"
     "                          without it they are streamed from the coordinator\n"
     "  -t, --threads N         threads to compute with (default: one for each core that may be used)\n"
@@ -40,7 +47,7 @@ static const char HELP[] =
     "  -h, --help              this text\n"
     "      --version           the version\n"
     "\n"
-    "exit codes: 0 told to stop, 1 failed, 2 usage, 3 the coordinator is gone, 130 interrupted\n";
+    "exit codes: 0 told to stop, 1 failed, 2 usage, 3 the coordinator is gone or refuses, 130 interrupted\n";
 
 static volatile sig_atomic_t stop_signal;
 static int verbosity;
@@ -106,6 +113,10 @@ static void handle_signals(bool once)
 
 enum {
     OPT_NAME = 256,
+    OPT_KEY,
+    OPT_KEY_FILE,
+    OPT_INSECURE,
+    OPT_ADVERTISE,
     OPT_CPUS,
     OPT_MEMORY,
     OPT_NO_CACHE,
@@ -118,11 +129,41 @@ enum {
     OPT_VERSION
 };
 
+/* Where the key comes from. A later place replaces an earlier one. */
+typedef struct key_source {
+    char *text;
+    const char *path;
+} key_source;
+
+/* Reads the key, if there is one. Returns -1 to go on, or an exit code. Its text is wiped: the list of processes shows it no
+ * longer.
+ */
+static int read_key(const key_source *from, cluster_key *key, native_shell_options *o)
+{
+    yl_error err;
+    yl_status status = YL_OK;
+    if (from->text)
+        status = cluster_key_parse(key, from->text, &err);
+    else if (from->path)
+        status = cluster_key_read_file(key, from->path, &err);
+    else
+        return -1;
+    if (from->text) cluster_key_wipe(from->text, strlen(from->text));
+    o->key = key;
+    if (!status) return -1;
+    fprintf(stderr, "yllama-worker: %s\n", err.msg);
+    return status == YL_EINVAL ? EXIT_USAGE : EXIT_FAILED;
+}
+
 /* Parses the command line into o. Returns -1 to go on, or an exit code. */
-static int parse_options(int argc, char **argv, native_shell_options *o)
+static int parse_options(int argc, char **argv, native_shell_options *o, key_source *key)
 {
     static const struct option LONG[] = {{"connect", required_argument, NULL, 'C'},
                                          {"data", required_argument, NULL, 'd'},
+                                         {"key", required_argument, NULL, OPT_KEY},
+                                         {"key-file", required_argument, NULL, OPT_KEY_FILE},
+                                         {"insecure", no_argument, NULL, OPT_INSECURE},
+                                         {"advertise", required_argument, NULL, OPT_ADVERTISE},
                                          {"name", required_argument, NULL, OPT_NAME},
                                          {"model", required_argument, NULL, 'm'},
                                          {"threads", required_argument, NULL, 't'},
@@ -146,6 +187,10 @@ static int parse_options(int argc, char **argv, native_shell_options *o)
         case 'd': o->data_endpoint = optarg; break;
         case 'm': o->model_path = optarg; break;
         case OPT_NAME: o->name = optarg; break;
+        case OPT_KEY: *key = (key_source){.text = optarg}; break;
+        case OPT_KEY_FILE: *key = (key_source){.path = optarg}; break;
+        case OPT_INSECURE: o->is_insecure = true; break;
+        case OPT_ADVERTISE: o->advertise = optarg; break;
         case OPT_ONCE: o->once = true; break;
         case OPT_NO_CACHE: o->no_cache = true; break;
         case OPT_CACHE_DIR: o->cache_dir = optarg; break;
@@ -205,26 +250,29 @@ static void choose_threads(native_shell_options *o)
 
 int main(int argc, char **argv)
 {
-    char name[HOST_NAME_MAX + 32], host[HOST_NAME_MAX + 1] = "worker";
-    gethostname(host, sizeof host - 1);
-    snprintf(name, sizeof name, "%s-%ld", host, (long)getpid());
-    native_shell_options o = {.name = name,
-                              .data_endpoint = "tcp://127.0.0.1:*",
-                              .kernels = kernels_best(),
-                              .silence_ms = 10000,
-                              .log = log_line,
-                              .stop = &stop_signal};
-    int code = parse_options(argc, argv, &o);
+    native_shell_options o = {.kernels = kernels_best(), .silence_ms = 10000, .log = log_line, .stop = &stop_signal};
+    key_source from = {.text = getenv("YLLAMA_KEY"), .path = getenv("YLLAMA_KEY_FILE")};
+    cluster_key key;
+    if (from.text && !*from.text) from.text = NULL; /* an empty one counts as unset */
+    if (from.path && !*from.path) from.path = NULL;
+    int code = parse_options(argc, argv, &o, &from);
+    if (code < 0 && strncmp(o.coordinator, "ipc://", 6) != 0) code = read_key(&from, &key, &o); /* ipc has none */
     if (code >= 0) return code;
-    if (strlen(o.name) > FRAME_MAX_NAME) return usage_error("--name is too long", o.name);
-    snprintf(log_name, sizeof log_name, "%s", o.name);
+    if (o.name && (!*o.name || strlen(o.name) > FRAME_MAX_NAME)) return usage_error("--name takes 1 to 128 bytes", o.name);
+    if (o.name)
+        snprintf(log_name, sizeof log_name, "%s", o.name);
+    else
+        gethostname(log_name, sizeof log_name - 1);
+    /* A local worker's coordinator tells its user what happens; another's own user wants to know. */
+    if (!o.once && !verbosity) verbosity = 1;
     choose_threads(&o);
     if (o.once) prctl(PR_SET_PDEATHSIG, SIGTERM);
     handle_signals(o.once);
 
     yl_error err;
     yl_status status = native_shell_run(&o, &err);
+    cluster_key_wipe(&key, sizeof key);
     if (status) log_line(0, err.msg);
-    if (status) return status == YL_EPEER ? EXIT_PEER : EXIT_FAILED;
+    if (status) return status == YL_EPEER ? EXIT_PEER : status == YL_EINVAL ? EXIT_USAGE : EXIT_FAILED;
     return stop_signal ? (stop_signal == SIGINT ? EXIT_INTERRUPTED : EXIT_OK) : EXIT_OK;
 }

@@ -103,12 +103,23 @@ bool child_wait_for_output(child *c, size_t n, int ms)
     return c->n_out >= n;
 }
 
+bool child_wait_for_words(child *c, const char *words, int ms)
+{
+    for (long deadline = now_ms() + ms; !strstr(c->err, words);) {
+        if (now_ms() >= deadline) return false;
+        read_until(c, (size_t)-1, now_ms() + 20);
+        if (c->out_fd < 0 && c->err_fd < 0) pause_ms(20);
+    }
+    return true;
+}
+
 void child_end(child *c)
 {
     if (c->pid > 0) {
         kill(c->pid, SIGKILL);
         waitpid(c->pid, NULL, 0);
     }
+    if (c->out_fd == c->err_fd) return; /* both closed, or (both 0) it was never started */
     if (c->out_fd >= 0) close(c->out_fd);
     if (c->err_fd >= 0) close(c->err_fd);
 }

@@ -25,7 +25,10 @@ bool child_wait(child *c, int ms);
 /* Reads until its standard output holds at least n bytes. False: it ended, or ms passed, before. */
 bool child_wait_for_output(child *c, size_t n, int ms);
 
-/* Kills it if it still runs. */
+/* Reads until its standard error holds these words. False: ms passed before. */
+bool child_wait_for_words(child *c, const char *words, int ms);
+
+/* Kills it if it still runs. {0}: nothing. */
 void child_end(child *c);
 
 /* Process ids of running processes whose command line contains `text`; at most `capacity`. */

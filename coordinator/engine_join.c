@@ -1,0 +1,75 @@
+/* engine_join.c: workers on other machines: listen, wait until enough have said HELLO, make them the stages of the chain.
+ *
+ * A worker has no rank: the stages are the workers in the order of their names, so the same workers make the same chain whoever
+ * came first. One that leaves before the chain is wired is waited for again, or another in its place. */
+#include "engine_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static void say(void *ctx, const char *line)
+{
+    const engine *e = ctx;
+    if (e->o.on_note) e->o.on_note(e->o.ctx, line);
+}
+
+/* Control where the user says; results at the same host, at a port of its own. */
+static yl_status listen_for_workers(engine *e, yl_error *err)
+{
+    cluster_options o = {.key = e->o.key, .timeout_ms = e->o.timeout_ms, .n_workers = e->o.n_join, .say = say, .ctx = e};
+    yl_status status = endpoint_parse(&o.control, e->o.listen, ENDPOINT_CONTROL_PORT, err);
+    if (status) return status;
+    if (!o.control.is_tcp) return yl_fail(err, YL_EINVAL, "--listen takes tcp://HOST:PORT: '%s' is for this machine", e->o.listen);
+    status = link_check_guarded(e->o.key, e->o.is_insecure, &o.control, err);
+    o.results = o.control;
+    o.results.port = e->o.result_port;
+    return status ? status : cluster_new(&e->cluster, &o, err);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const cluster_worker *const *)a)->name, (*(const cluster_worker *const *)b)->name);
+}
+
+static yl_status make_stages_of_workers(engine *e, yl_error *err)
+{
+    const cluster_worker **order = calloc(e->n_stages, sizeof *order);
+    if (!order) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->n_stages);
+    for (uint32_t i = 0; i < e->n_stages; i++) order[i] = cluster_worker_at(e->cluster, i);
+    qsort(order, e->n_stages, sizeof *order, by_name);
+    for (uint32_t i = 0; i < e->n_stages; i++) {
+        stage *s = &e->stages[i];
+        s->worker = cluster_find(e->cluster, order[i]->name);
+        snprintf(s->name, sizeof s->name, "%s", order[i]->name);
+    }
+    free(order);
+    return YL_OK;
+}
+
+/* Workers outlive us, and know the epochs of the last coordinator: ours must be later, or frames of its that are still on their way
+ * would be taken for ours. */
+static uint64_t first_epoch(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+yl_status engine_gather(engine *e, yl_error *err)
+{
+    yl_status status = listen_for_workers(e, err);
+    if (status) return status;
+    char address[ENDPOINT_BYTES], line[YL_ERROR_MSG_BYTES];
+    endpoint_format(address, cluster_control_endpoint(e->cluster));
+    snprintf(line, sizeof line, "waiting for %u workers at %s (%s)", e->n_stages, address,
+             e->o.key ? "encrypted, with the cluster's key" : "open: without a key");
+    say(e, line);
+    cluster_set_gathering(e->cluster, true);
+    while (!status && cluster_n_workers(e->cluster) < e->n_stages) status = engine_wait_a_moment(e, err);
+    if (status) return status;
+    cluster_set_gathering(e->cluster, false);
+    e->epoch = first_epoch();
+    return make_stages_of_workers(e, err);
+}

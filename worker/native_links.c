@@ -1,0 +1,85 @@
+#include "native_links.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <zmq.h>
+
+enum { N_DATA_PORTS = 100 };
+
+void *native_links_socket(const native_links *l, int type)
+{
+    /* Closes at once: what matters is sent again or told. */
+    return link_socket(l->hub, type, type == ZMQ_DEALER ? NATIVE_CONTROL_HWM : NATIVE_DATA_HWM, 0);
+}
+
+/* Where to listen when nobody said: where the other stages can reach it, and nobody else. */
+static endpoint default_data(const native_links *l, const native_shell_options *o)
+{
+    endpoint e = {.is_tcp = true, .port = ENDPOINT_DATA_PORT};
+    bool is_guarded = l->coordinator.is_tcp && (o->key || o->is_insecure);
+    const char *host = is_guarded ? "*" : l->coordinator.is_tcp ? l->coordinator.host : "127.0.0.1";
+    snprintf(e.host, sizeof e.host, "%s", host);
+    return e;
+}
+
+static yl_status listen_for_data(native_links *l, const native_shell_options *o, yl_error *err)
+{
+    endpoint e = default_data(l, o), bound;
+    yl_status status = o->data_endpoint ? endpoint_parse(&e, o->data_endpoint, 0, err) : YL_OK;
+    if (!status) status = link_check_guarded(o->key, o->is_insecure, &e, err);
+    if (status) return status;
+    status = link_bind(l->hub, l->data, &e, &bound, err);
+    for (int i = 1; !o->data_endpoint && status && zmq_errno() == EADDRINUSE && i < N_DATA_PORTS; i++) {
+        e.port++;
+        status = link_bind(l->hub, l->data, &e, &bound, err);
+    }
+    if (!status && o->advertise) status = endpoint_set_host(&bound, o->advertise, err);
+    if (status) return status;
+    endpoint_format(l->data_address, &bound);
+    char host[HOST_NAME_MAX + 1] = "worker";
+    gethostname(host, sizeof host - 1);
+    if (o->name)
+        snprintf(l->name, sizeof l->name, "%s", o->name);
+    else
+        snprintf(l->name, sizeof l->name, "%s-%ld", host, bound.is_tcp ? (long)bound.port : (long)getpid());
+    return YL_OK;
+}
+
+yl_status native_links_open(native_links *l, const native_shell_options *o, yl_error *err)
+{
+    *l = (native_links){0};
+    yl_status status = endpoint_parse(&l->coordinator, o->coordinator, ENDPOINT_CONTROL_PORT, err);
+    if (!status && l->coordinator.is_tcp && (endpoint_is_wildcard(&l->coordinator) || !l->coordinator.port))
+        status = yl_fail(err, YL_EINVAL, "--connect %s: name the machine where yllama runs, and its port", o->coordinator);
+    if (!status) status = link_check_guarded(o->key, o->is_insecure, &l->coordinator, err);
+    if (!status) status = link_hub_new(&l->hub, o->key, FRAME_MAX_BYTES, err);
+    if (status) return status;
+    endpoint_format(l->coordinator_address, &l->coordinator);
+    l->control = native_links_socket(l, ZMQ_DEALER);
+    l->data = native_links_socket(l, ZMQ_PULL);
+    if (!l->control || !l->data) return yl_fail(err, YL_EIO, "no ZeroMQ sockets: %s", zmq_strerror(zmq_errno()));
+    status = listen_for_data(l, o, err);
+    if (!status) status = link_watch_new(&l->watch, l->hub, l->control, err);
+    if (!status) status = link_connect(l->hub, l->control, &l->coordinator, err);
+    return status;
+}
+
+void native_links_close(native_links *l)
+{
+    if (l->data) zmq_close(l->data);
+    if (l->control) zmq_close(l->control);
+    link_watch_free(l->watch);
+    link_hub_free(l->hub);
+    *l = (native_links){0};
+}
+
+yl_status native_links_next(const native_links *l, const char *address, endpoint *out, yl_error *err)
+{
+    yl_status status = endpoint_parse(out, address, 0, err);
+    if (!status && endpoint_is_wildcard(out))
+        status = endpoint_set_host(out, l->coordinator.is_tcp ? l->coordinator.host : "127.0.0.1", err);
+    return status;
+}

@@ -1,0 +1,32 @@
+/* native_links.h: the sockets that a worker process has from its start to its end, and what it is called by them. */
+#ifndef YL_NATIVE_LINKS_H
+#define YL_NATIVE_LINKS_H
+
+#include "link.h"
+#include "native_shell.h"
+
+enum { NATIVE_CONTROL_HWM = 4096, NATIVE_DATA_HWM = 1024 };
+
+typedef struct native_links {
+    link_hub *hub;
+    void *control;     /* DEALER, to the coordinator */
+    link_watch *watch; /* of control */
+    void *data;        /* PULL, from the stage before */
+    endpoint coordinator;
+    char coordinator_address[ENDPOINT_BYTES];
+    char data_address[ENDPOINT_BYTES]; /* as HELLO tells it */
+    char name[FRAME_MAX_NAME + 1];
+} native_links;
+
+/* Opens them: data at the address asked for, or else at the first free port from 7621 on, at all interfaces when links are guarded
+ * by a key. Errors as link_check_guarded, link_bind, link_connect. Release with native_links_close, also after an error. */
+yl_status native_links_open(native_links *l, const native_shell_options *o, yl_error *err);
+void native_links_close(native_links *l);
+
+/* A socket like these. NULL: none is left. */
+void *native_links_socket(const native_links *l, int type);
+
+/* The next stage's address as this machine reaches it: a host of * is the machine of the coordinator. */
+yl_status native_links_next(const native_links *l, const char *address, endpoint *out, yl_error *err);
+
+#endif
