@@ -29,6 +29,13 @@
 
 enum { PATIENCE_MS = 60000, N_WORKERS = 3, MAX_ARGS = 40 };
 
+/* Tokens that take some seconds. */
+#ifdef __SANITIZE_THREAD__
+static const char SOME_SECONDS[] = "300";
+#else
+static const char SOME_SECONDS[] = "3000";
+#endif
+
 typedef struct rig {
     scratch_dir dir;
     char model[SCRATCH_PATH_BYTES], key[SCRATCH_PATH_BYTES], other_key[SCRATCH_PATH_BYTES];
@@ -468,8 +475,8 @@ static void strangers_change_nothing(void **state)
     char expected[CHILD_OUTPUT_BYTES];
     cluster_key other;
     assert_int_equal(cluster_key_read_file(&other, r->other_key, NULL), YL_OK);
-    start(r, &r->coordinator, YLLAMA, "run", "-m", r->model, "--local", "2", "-p", "abc", "-n", "3000", "--ignore-eos", "--seed",
-          "7", "-c", "4096", NULL);
+    start(r, &r->coordinator, YLLAMA, "run", "-m", r->model, "--local", "2", "-p", "abc", "-n", SOME_SECONDS, "--ignore-eos",
+          "--seed", "7", "-c", "4096", NULL);
     expect_end(&r->coordinator, 0, NULL);
     memcpy(expected, r->coordinator.out, sizeof expected);
 
@@ -482,7 +489,7 @@ static void strangers_change_nothing(void **state)
         snprintf(data[i], sizeof data[i], "tcp://*:%u", ports[2 + i]);
         start_worker(r, i, r->address, i ? "b" : "a", "--key-file", r->key, "--data", data[i], NULL);
     }
-    start_answer(r, "3000", "--listen", r->wildcard, "--result-port", results, "--key-file", r->key, NULL);
+    start_answer(r, SOME_SECONDS, "--listen", r->wildcard, "--result-port", results, "--key-file", r->key, NULL);
     assert_true(child_wait_for_output(&r->coordinator, 20, PATIENCE_MS));
     void *zmq = zmq_ctx_new();
     for (int i = 0; i < 4; i++) {
