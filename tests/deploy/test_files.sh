@@ -17,7 +17,7 @@ known=" $({
     "$bin/yllama" help run
     "$bin/yllama" help keygen
 } | grep -o -E -e '--[a-z][a-z0-9-]*' | sort -u | tr '\n' ' ')"
-others=" --preset --build --install --prefix --strip --no-install-recommends --from --from-file --help --offline --now --owner --version "
+others=" --network --rm --entrypoint --isolation --variant --preset --build --install --prefix --strip --no-install-recommends --from --from-file --help --offline --now --owner --version "
 n_flags=0
 while IFS=: read -r file flag; do
     n_flags=$((n_flags + 1))
