@@ -8,6 +8,8 @@
 #include "slice_range.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 
 /* A layer in the order of its forward pass, each bias after its matrix. */
 static const tensor_role layer_order[TENSOR_LAYER_END] = {
@@ -61,4 +63,22 @@ yl_status slice_range_check(const slice_range *r, const hparams *hp, yl_error *e
         return yl_fail(err, YL_EFORMAT, "a slice with layers [%u, %u) of %u and the head: between them layers are missing", begin,
                        end, hp->n_layer);
     return YL_OK;
+}
+
+char *slice_range_format(char out[SLICE_RANGE_TEXT_BYTES], const slice_range *r)
+{
+    size_t n = 0;
+    uint32_t n_layer = r->layer_end - r->layer_begin;
+    const char *separator = "";
+    out[0] = 0;
+    if (r->has_embd) n += (size_t)snprintf(out, SLICE_RANGE_TEXT_BYTES, "embedding"), separator = ", ";
+    if (n_layer == 1)
+        n += (size_t)snprintf(out + n, SLICE_RANGE_TEXT_BYTES - n, "%slayer %" PRIu32, separator, r->layer_begin), separator = ", ";
+    if (n_layer > 1) {
+        n += (size_t)snprintf(out + n, SLICE_RANGE_TEXT_BYTES - n, "%slayers %" PRIu32 "-%" PRIu32, separator, r->layer_begin,
+                              r->layer_end - 1);
+        separator = ", ";
+    }
+    if (r->has_head) snprintf(out + n, SLICE_RANGE_TEXT_BYTES - n, "%shead", separator);
+    return out;
 }

@@ -34,4 +34,8 @@ slice_tensor slice_range_tensor_at(const slice_range *r, const hparams *hp, uint
  * between them and the head. YL_EFORMAT says which. */
 yl_status slice_range_check(const slice_range *r, const hparams *hp, yl_error *err);
 
+/* "embedding, layers 0-15, head". Returns out. */
+enum { SLICE_RANGE_TEXT_BYTES = 64 };
+char *slice_range_format(char out[SLICE_RANGE_TEXT_BYTES], const slice_range *r);
+
 #endif

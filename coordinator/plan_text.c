@@ -8,7 +8,7 @@
 #include "quantity.h"
 #include "speed_report.h"
 
-enum { SLICE_BYTES = 64, NUMBER_BYTES = 32, PLACE_BYTES = 96 };
+enum { NUMBER_BYTES = 32, PLACE_BYTES = 96 };
 
 /* A gain smaller than this is none. */
 static const double WORTH_SAYING = 1.005;
@@ -49,10 +49,11 @@ static void print_head(FILE *f, const plan *p)
 static void print_stage(FILE *f, const plan *p, uint32_t i)
 {
     const prediction_stage *s = &p->predicted->stages[i];
-    char slice[SLICE_BYTES], weights[NUMBER_BYTES], kv[NUMBER_BYTES], left[NUMBER_BYTES], token[NUMBER_BYTES], rows[NUMBER_BYTES];
+    char slice[SLICE_RANGE_TEXT_BYTES], weights[NUMBER_BYTES], kv[NUMBER_BYTES], left[NUMBER_BYTES], token[NUMBER_BYTES],
+        rows[NUMBER_BYTES];
     double taken = (double)s->weight_bytes + (double)s->kv_bytes + (double)s->fixed_bytes;
     fprintf(f, "%5" PRIu32 "  %-16s %-29s %7s %7s %9s %9s %9s\n", i + 1, plan_node_name(p, s->node),
-            speed_report_slice(slice, &s->range), quantity_format_bytes(weights, (double)s->weight_bytes),
+            slice_range_format(slice, &s->range), quantity_format_bytes(weights, (double)s->weight_bytes),
             quantity_format_bytes(kv, (double)s->kv_bytes),
             quantity_format_bytes(left, (double)p->spec.nodes[s->node].free_bytes - taken), format_ms(token, s->decode_ms),
             format_ms(rows, s->prefill_ms));

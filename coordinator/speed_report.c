@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SLICE_BYTES = 64 };
-
 void speed_report_clear(speed_report *r)
 {
     free(r->before);
@@ -31,24 +29,6 @@ yl_status speed_report_first_token(speed_report *r, engine *e, yl_error *err)
     return engine_stages(e, r->at_first_token, err);
 }
 
-char *speed_report_slice(char *buf, const slice_range *range)
-{
-    size_t n = 0;
-    uint32_t n_layer = range->layer_end - range->layer_begin;
-    const char *separator = "";
-    buf[0] = 0;
-    if (range->has_embd) n += (size_t)snprintf(buf, SLICE_BYTES, "embedding"), separator = ", ";
-    if (n_layer == 1)
-        n += (size_t)snprintf(buf + n, SLICE_BYTES - n, "%slayer %" PRIu32, separator, range->layer_begin), separator = ", ";
-    if (n_layer > 1) {
-        n += (size_t)snprintf(buf + n, SLICE_BYTES - n, "%slayers %" PRIu32 "-%" PRIu32, separator, range->layer_begin,
-                              range->layer_end - 1);
-        separator = ", ";
-    }
-    if (range->has_head) snprintf(buf + n, SLICE_BYTES - n, "%shead", separator);
-    return buf;
-}
-
 static double rate(double n, double ms)
 {
     return ms > 0 ? n * 1e3 / ms : 0;
@@ -67,9 +47,9 @@ static void write_stage(const speed_report *r, uint32_t i, console *c)
     const engine_stage *middle = r->has_first_token ? &r->at_first_token[i] : after;
     uint64_t n_rows = after->stats.n_rows - before->stats.n_rows;
     double per_row = n_rows > 0 ? 1.0 / (double)n_rows : 0;
-    char slice[SLICE_BYTES], weights[32], kv[32], in[32], out[32];
+    char slice[SLICE_RANGE_TEXT_BYTES], weights[32], kv[32], in[32], out[32];
     console_note(c, "%s: %s: %.2f ms/token in the prompt, %.2f in the answer; weights %s, KV %s; %s/token in, %s out", after->name,
-                 speed_report_slice(slice, &after->range), ms_a_row(before, middle), ms_a_row(middle, after),
+                 slice_range_format(slice, &after->range), ms_a_row(before, middle), ms_a_row(middle, after),
                  console_format_bytes(weights, (double)after->weight_bytes), console_format_bytes(kv, (double)after->kv_bytes),
                  console_format_bytes(in, (double)(after->stats.bytes_in - before->stats.bytes_in) * per_row),
                  console_format_bytes(out, (double)(after->stats.bytes_out - before->stats.bytes_out) * per_row));

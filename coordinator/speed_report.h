@@ -22,7 +22,4 @@ yl_status speed_report_end(speed_report *r, engine *e, console *c, const generat
                            yl_error *err);
 void speed_report_clear(speed_report *r);
 
-/* "embedding, layers 0-15, head". buf: at least 64 bytes. Returns buf. */
-char *speed_report_slice(char *buf, const slice_range *range);
-
 #endif

@@ -15,6 +15,9 @@ struct native_compute {
     mailbox *in, *out;
     outbox outbox;
     _Atomic uint64_t steps, pending, loaded;
+    _Atomic uint64_t turns; /* of its loop */
+    atomic_bool is_waiting; /* for somebody else */
+    uint64_t turns_seen;    /* by native_compute_has_moved */
     bool stop;
 };
 
@@ -44,7 +47,9 @@ static void flush(native_compute *c)
         if (entry.to == WORKER_TO_COORDINATOR) l->kind = LETTER_TO_COORDINATOR;
         mailbox_push(c->out, l);
     }
+    c->is_waiting = true;
     mailbox_wait_below(c->out, MAX_UNSENT_BYTES);
+    c->is_waiting = false;
 }
 
 static void take_letters(native_compute *c)
@@ -75,8 +80,16 @@ static void ask_for_rewiring(native_compute *c)
         return;
     }
     l->epoch = worker_epoch(c->worker);
+    l->range = *worker_range(c->worker); /* an ASSIGN has just given it */
     memcpy(l->endpoint, worker_next_endpoint(c->worker), strlen(worker_next_endpoint(c->worker)) + 1);
     mailbox_push(c->out, l);
+}
+
+static void wait_for_letters(native_compute *c)
+{
+    c->is_waiting = true;
+    mailbox_wait(c->in);
+    c->is_waiting = false;
 }
 
 static void *compute_main(void *arg)
@@ -93,12 +106,13 @@ static void *compute_main(void *arg)
         c->steps = worker_n_steps(c->worker);
         c->pending = worker_n_pending(c->worker);
         c->loaded = worker_loaded_bytes(c->worker);
+        c->turns++;
         if (status || progress == WORKER_STOP)
             say_stopped(c, status, &cause);
         else if (progress == WORKER_REWIRE)
             ask_for_rewiring(c);
         else if (progress == WORKER_IDLE)
-            mailbox_wait(c->in);
+            wait_for_letters(c);
         if (c->stop) break;
     }
     return NULL;
@@ -155,4 +169,12 @@ uint64_t native_compute_pending(const native_compute *c)
 uint64_t native_compute_loaded(const native_compute *c)
 {
     return c->loaded;
+}
+
+bool native_compute_has_moved(native_compute *c)
+{
+    uint64_t turns = c->turns;
+    bool has_moved = c->is_waiting || turns != c->turns_seen;
+    c->turns_seen = turns;
+    return has_moved;
 }

@@ -59,7 +59,10 @@ static void hear_error(shell *s, const worker_message *m)
 
 static void meet_coordinator(shell *s)
 {
-    if (!s->has_coordinator) shell_say(s, 1, "has joined the coordinator at %s", s->links.coordinator_address);
+    if (!s->has_coordinator) {
+        shell_say(s, 1, "has joined the coordinator at %s", s->links.coordinator_address);
+        shell_tell_status(s, "joined", ", which gave it no layers yet");
+    }
     s->has_coordinator = s->was_accepted = true;
     s->refused_ms = 0;
     s->refusal = (yl_error){0};
@@ -112,6 +115,12 @@ static void on_refused_handshake(shell *s, link_event event)
     s->refusal = cause;
 }
 
+static void lose_coordinator(shell *s)
+{
+    if (s->has_coordinator) shell_tell_status(s, "waiting for", "");
+    s->has_coordinator = false;
+}
+
 void shell_watch_control(shell *s)
 {
     for (link_event event; (event = link_watch_next(s->links.watch)) != LINK_NOTHING;) {
@@ -125,7 +134,7 @@ void shell_watch_control(shell *s)
         if (was_connected) s->nobody_ms = shell_now_ms() + SHELL_NOBODY_MS;
         if (event == LINK_DOWN && s->has_coordinator)
             shell_say(s, 1, "the coordinator at %s has left: waiting for the next one", s->links.coordinator_address);
-        if (event == LINK_DOWN) s->has_coordinator = false;
+        if (event == LINK_DOWN) lose_coordinator(s);
         if (event != LINK_DOWN) on_refused_handshake(s, event);
     }
 }
@@ -145,7 +154,7 @@ bool shell_check_coordinator(shell *s, uint64_t now, yl_status *status, yl_error
             return false;
         }
         if (s->has_coordinator) shell_say(s, 1, "the coordinator at %s is silent: waiting for it", address);
-        s->has_coordinator = false;
+        lose_coordinator(s);
     }
     if (!s->is_connected && now >= s->nobody_ms) {
         shell_say(s, 1, "nobody answers at %s: waiting (is yllama running there with --workers, and the port open?)", address);

@@ -19,7 +19,7 @@ typedef enum letter_kind {
     /* to the I/O thread */
     LETTER_TO_COORDINATOR, /* bytes */
     LETTER_TO_NEXT,        /* bytes */
-    LETTER_REWIRE,         /* epoch, endpoint */
+    LETTER_REWIRE,         /* epoch, endpoint, range */
     LETTER_STOPPED         /* error: why, or status YL_OK after SHUTDOWN */
 } letter_kind;
 
@@ -35,6 +35,7 @@ typedef struct letter {
     bool has_msg;
     atomic_bool is_handed_over; /* to ZeroMQ */
     char endpoint[FRAME_MAX_ENDPOINT + 1];
+    slice_range range;
     yl_error error;
 } letter;
 

@@ -43,6 +43,8 @@ void shell_rewire(shell *s, const letter *l)
     }
     s->next_deadline_ms = shell_now_ms() + s->options->silence_ms;
     shell_say(s, 1, "is a stage of a chain; the next one is at %s", s->next_endpoint);
+    s->range = l->range;
+    shell_tell_slice(s, "loading");
 }
 
 void shell_watch_next(shell *s)

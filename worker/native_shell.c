@@ -88,6 +88,22 @@ void shell_tell_error(shell *s, const yl_error *cause)
         letter_free(l);
 }
 
+/* ---- the service manager ---- */
+
+void shell_tell_status(shell *s, const char *before, const char *after)
+{
+    char line[ENDPOINT_BYTES + 128];
+    snprintf(line, sizeof line, "%s %s%s", before, s->links.coordinator_address, after);
+    native_notify_status(&s->notify, line);
+}
+
+void shell_tell_slice(shell *s, const char *verb)
+{
+    char slice[SLICE_RANGE_TEXT_BYTES], before[SLICE_RANGE_TEXT_BYTES + 16];
+    snprintf(before, sizeof before, "%s %s for", verb, slice_range_format(slice, &s->range));
+    shell_tell_status(s, before, "");
+}
+
 /* ---- receiving ---- */
 
 static void receive_control(shell *s)
@@ -128,6 +144,8 @@ static bool take_letters(shell *s, yl_status *status, yl_error *err)
             continue;
         }
         if (l->kind == LETTER_TO_COORDINATOR) {
+            uint64_t epoch;
+            if (frame_peek(l->bytes.data, l->bytes.n, &epoch) == FRAME_READY) shell_tell_slice(s, "serving");
             shell_send_control(s, l);
             continue;
         }
@@ -170,6 +188,7 @@ static yl_status loop(shell *s, yl_error *err)
         uint64_t now = shell_now_ms();
         shell_check_next(s, now);
         if (!shell_check_coordinator(s, now, &status, err)) break;
+        native_notify_watchdog(&s->notify, now, native_compute_has_moved(s->compute));
     }
     return status;
 }
@@ -186,6 +205,7 @@ static void close_all(shell *s)
     frame_scratch_free(s->scratch);
     thread_pool_free(s->pool);
     native_source_free(s->source);
+    native_notify_close(&s->notify);
 }
 
 /* ---- the weight cache ---- */
@@ -224,6 +244,8 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
 {
     native_shell_options o = *options;
     shell s = {.options = &o};
+    yl_error cause;
+    if (native_notify_open(&s.notify, &cause)) shell_say(&s, 0, "%s", cause.msg);
     if (!o.memory_bytes) o.memory_bytes = proc_bytes("/proc/meminfo", "MemAvailable");
     if (getrandom(&s.instance, sizeof s.instance, 0) != (ssize_t)sizeof s.instance)
         s.instance = now_ns(NULL) ^ ((uint64_t)getpid() << 40);
@@ -248,7 +270,10 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
     if (!status) {
         shell_say(&s, 1, "is '%s', takes data at %s, looks for the coordinator at %s", s.links.name, s.links.data_address,
                   s.links.coordinator_address);
+        native_notify_ready(&s.notify);
+        shell_tell_status(&s, "waiting for", "");
         status = loop(&s, err);
+        native_notify_stopping(&s.notify);
     }
     close_all(&s);
     return status;

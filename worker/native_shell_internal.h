@@ -9,6 +9,7 @@
 #include "native_cache.h"
 #include "native_compute.h"
 #include "native_links.h"
+#include "native_notify.h"
 
 typedef struct shell {
     const native_shell_options *options;
@@ -29,6 +30,8 @@ typedef struct shell {
     yl_error refusal;          /* what was said of it last */
     yl_error failure;          /* a reason to end */
     uint64_t heard_ms, hello_ms, nobody_ms;
+    native_notify notify;
+    slice_range range; /* that this stage loads, or serves */
     letter_pool *letters;
     mailbox *in, *out;
     native_source *source;
@@ -45,6 +48,11 @@ void shell_send_control(shell *s, letter *l); /* takes the letter */
 void shell_send_control_frame(shell *s, const frame *f);
 /* Tells coordinator and log that the chain that ASSIGN asked for does not stand (any more). */
 void shell_tell_error(shell *s, const yl_error *cause);
+
+/* What the service manager shows: words before and after the coordinator's address. */
+void shell_tell_status(shell *s, const char *before, const char *after);
+/* The same: "<verb> <its slice> for <address>". */
+void shell_tell_slice(shell *s, const char *verb);
 
 /* native_coordinator.c */
 enum {

@@ -320,6 +320,11 @@ const char *worker_next_endpoint(const worker *w)
     return w->a.next_endpoint;
 }
 
+const slice_range *worker_range(const worker *w)
+{
+    return w->a.slice ? slice_range_of(w->a.slice) : NULL;
+}
+
 uint64_t worker_n_steps(const worker *w)
 {
     return w->n_steps;

@@ -115,6 +115,7 @@ yl_status worker_step(worker *w, outbox *out, worker_progress *progress, yl_erro
 
 uint64_t worker_epoch(const worker *w);                /* 0: no ASSIGN yet */
 const char *worker_next_endpoint(const worker *w);     /* "" before an ASSIGN */
+const slice_range *worker_range(const worker *w);      /* of its slice; NULL: it has none */
 uint64_t worker_n_steps(const worker *w);              /* steps that did something */
 uint64_t worker_n_pending(const worker *w);            /* frames waiting or under way */
 uint64_t worker_loaded_bytes(const worker *w);         /* of the slice's weights that are ready, about; 0: no slice */

@@ -105,6 +105,24 @@ static void slices_are_taken_and_what_is_none_is_refused(void **state)
     }
 }
 
+static void slices_are_told_in_words(void **state)
+{
+    (void)state;
+    static const struct {
+        slice_range range;
+        const char *words;
+    } CASES[] = {{{.has_embd = true, .has_head = true, .layer_end = 16}, "embedding, layers 0-15, head"},
+                 {{.layer_begin = 4, .layer_end = 5}, "layer 4"},
+                 {{.has_embd = true}, "embedding"},
+                 {{.has_head = true, .layer_begin = 3, .layer_end = 3}, "head"},
+                 {{.has_embd = true, .has_head = true, .layer_begin = UINT32_MAX - 10, .layer_end = UINT32_MAX},
+                  "embedding, layers 4294967285-4294967294, head"}};
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        char text[SLICE_RANGE_TEXT_BYTES];
+        assert_string_equal(slice_range_format(text, &CASES[i].range), CASES[i].words);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -114,6 +132,7 @@ int main(void)
         cmocka_unit_test(no_tensor_is_listed_twice),
         cmocka_unit_test(a_whole_tied_model_lists_its_embedding_once),
         cmocka_unit_test(slices_are_taken_and_what_is_none_is_refused),
+        cmocka_unit_test(slices_are_told_in_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
