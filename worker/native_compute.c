@@ -99,6 +99,7 @@ static void *compute_main(void *arg)
     for (;;) {
         take_letters(c);
         if (c->stop) break;
+        c->pending = worker_n_pending(c->worker); /* known even if the step never ends */
         worker_progress progress;
         yl_error cause;
         yl_status status = worker_step(c->worker, &c->outbox, &progress, &cause);
