@@ -476,6 +476,30 @@ static void a_restart_feeds_the_sequence_again(void **state)
     pipeline_free(p);
 }
 
+/* Workers are lost, and the chain that is left is shorter: fewer frames are on their way, and nothing is missing. */
+static void a_restart_may_be_of_fewer_stages(void **state)
+{
+    (void)state;
+    static const uint32_t STAGES[] = {3, 1, 2};
+    pipeline *p = make(3, 1, 16, 1000);
+    heard h = {0};
+    sent s[7];
+    submit(p, 0, 0, 300);
+    for (size_t i = 0; i < sizeof STAGES / sizeof *STAGES; i++) {
+        if (i) pipeline_restart(p, STAGES[i]);
+        uint32_t n = 0;
+        while (n < 7 && take(p, &s[n])) n++;
+        assert_int_equal(n, 2 * STAGES[i]);
+        assert_int_equal(s[0].segments[0].pos, 0);
+    }
+    for (uint32_t i = 0; i < 4; i++) assert_int_equal(answer(p, &s[i], &h), YL_OK);
+    expect_rows(p, 0, s[3].segments[0].pos + s[3].n_rows, 300, 5, &h);
+    assert_true(pipeline_is_done(p, 0));
+    assert_int_equal(h.n, 1);
+    assert_int_equal(h.rows[0], 299);
+    pipeline_free(p);
+}
+
 /* A sequence of which nothing is under way is fed again when it is used again, as far as that needs it. */
 static void what_is_lost_is_fed_with_the_next_request(void **state)
 {
@@ -568,6 +592,7 @@ int main(void)
         cmocka_unit_test(groups_close_their_ranks),
         cmocka_unit_test(nobody_starves),
         cmocka_unit_test(a_restart_feeds_the_sequence_again),
+        cmocka_unit_test(a_restart_may_be_of_fewer_stages),
         cmocka_unit_test(what_is_lost_is_fed_with_the_next_request),
         cmocka_unit_test(what_is_lost_can_be_restored),
         cmocka_unit_test(an_answer_in_pieces_counts_when_it_is_whole),
