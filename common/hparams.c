@@ -259,6 +259,17 @@ static yl_status check_rope(const hparams *hp, yl_error *err)
     return YL_OK;
 }
 
+bool hparams_equal(const hparams *a, const hparams *b)
+{
+    return a->n_vocab == b->n_vocab && a->n_ctx_train == b->n_ctx_train && a->n_embd == b->n_embd && a->n_layer == b->n_layer &&
+           a->n_ff == b->n_ff && a->n_head == b->n_head && a->n_head_kv == b->n_head_kv && a->n_embd_head == b->n_embd_head &&
+           a->n_rot == b->n_rot && a->rms_eps == b->rms_eps && a->rope_freq_base == b->rope_freq_base &&
+           a->rope_type == b->rope_type && a->rope_factor == b->rope_factor && a->rope_orig_ctx == b->rope_orig_ctx &&
+           a->rope_attn_factor == b->rope_attn_factor && a->rope_ext_factor == b->rope_ext_factor &&
+           a->rope_beta_fast == b->rope_beta_fast && a->rope_beta_slow == b->rope_beta_slow &&
+           a->tied_embeddings == b->tied_embeddings;
+}
+
 yl_status hparams_check(const hparams *hp, yl_error *err)
 {
     yl_status status = check_limits(hp, err);

@@ -54,6 +54,8 @@ yl_status hparams_read(hparams *out, const gguf *g, yl_error *err);
 /* Checks the limits and relations above, for values that came from a peer as well as from a file. */
 yl_status hparams_check(const hparams *hp, yl_error *err);
 
+bool hparams_equal(const hparams *a, const hparams *b);
+
 /* The tensors of a Llama model. A slice is: the embedding, layers, the output head; each asks for its own. */
 typedef enum tensor_role {
     /* of a layer: blk.<i>.<name> */

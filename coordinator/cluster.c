@@ -1,8 +1,7 @@
-/* cluster.c: a ROUTER, a PULL, a PUSH, and a list of workers. */
-#include "cluster.h"
+/* cluster.c: a ROUTER, a PULL and a PUSH, and what comes and goes by them. */
+#include "cluster_internal.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,34 +9,14 @@
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
-#include <zmq.h>
 
 enum {
     CONTROL_HWM = 4096,
     DATA_HWM = 1024,
     LINGER_MS = 200, /* a SHUTDOWN on its way still arrives */
-    STANDSTILL_FACTOR = 10,
-    REFUSED_MS = 60000
-};
-
-static const uint64_t CLUSTER_MAX_MEMORY = UINT64_C(1) << 47; /* what a process can address */
-static const double GIB = 1024.0 * 1024.0 * 1024.0;
-
-struct cluster {
-    cluster_options o;
-    link_hub *hub;
-    link_watch *watch; /* of the router: who is refused */
-    void *router, *results, *first;
-    endpoint control;
-    char result_endpoint[ENDPOINT_BYTES];
-    char refused[64]; /* who was refused last, and when that was told */
-    uint64_t refused_ms;
-    uint64_t instance, heartbeat_ms, polled_ms;
-    bool is_gathering;
-    cluster_worker *workers;
-    uint32_t n_workers;
-    frame_scratch *scratch;
-    frame_bytes bytes; /* of the frame being sent */
+    REFUSED_MS = 60000,
+    PROBE_MS = 200, /* ZeroMQ tells that a connection was closed a moment before it knows so where frames are sent */
+    PROBE_INTERVAL_MS = 5
 };
 
 uint64_t cluster_now_ms(void)
@@ -47,8 +26,7 @@ uint64_t cluster_now_ms(void)
     return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
 }
 
-static void say(const cluster *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void say(const cluster *c, const char *format, ...)
+void cluster_say(const cluster *c, const char *format, ...)
 {
     yl_error line; /* which takes control bytes out of what peers say */
     char text[YL_ERROR_MSG_BYTES];
@@ -87,7 +65,8 @@ yl_status cluster_new(cluster **out, const cluster_options *options, yl_error *e
     c->o = *options;
     if (getrandom(&c->instance, sizeof c->instance, 0) != (ssize_t)sizeof c->instance)
         c->instance = cluster_now_ms() ^ ((uint64_t)getpid() << 32);
-    c->workers = calloc(options->n_workers, sizeof *c->workers);
+    c->is_gathering = true;
+    c->workers = calloc(options->n_places, sizeof *c->workers);
     yl_status status = c->workers ? frame_scratch_new(&c->scratch, err) : yl_fail(err, YL_ENOMEM, "no memory for the cluster");
     if (!status) status = open_sockets(c, err);
     if (status) {
@@ -132,24 +111,6 @@ const char *cluster_result_endpoint(const cluster *c)
     return c->result_endpoint;
 }
 
-uint32_t cluster_n_workers(const cluster *c)
-{
-    return c->n_workers;
-}
-
-const cluster_worker *cluster_worker_at(const cluster *c, uint32_t i)
-{
-    return &c->workers[i];
-}
-
-int cluster_find(const cluster *c, const char *name)
-{
-    for (uint32_t i = 0; i < c->n_workers; i++) {
-        if (!strcmp(c->workers[i].name, name)) return (int)i;
-    }
-    return -1;
-}
-
 yl_status cluster_connect_first(cluster *c, const char *address, yl_error *err)
 {
     endpoint e;
@@ -166,14 +127,13 @@ yl_status cluster_connect_first(cluster *c, const char *address, yl_error *err)
 
 yl_status cluster_send(cluster *c, uint32_t worker, const frame *f, yl_error *err)
 {
-    const cluster_worker *w = &c->workers[worker];
+    cluster_worker *w = &c->workers[worker];
+    if (w->why_lost[0]) return YL_OK;
     yl_status status = frame_encode(&c->bytes, f, err);
     if (status) return status;
     if (zmq_send(c->router, w->route, w->n_route, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0 ||
         zmq_send(c->router, c->bytes.data, c->bytes.n, ZMQ_DONTWAIT) < 0)
-        return zmq_errno() == EHOSTUNREACH
-                   ? yl_fail(err, YL_EPEER, "worker '%s' is gone: its connection was closed", w->name)
-                   : yl_fail(err, YL_EPEER, "worker '%s' takes no more frames: %s", w->name, zmq_strerror(zmq_errno()));
+        cluster_note_lost(w, zmq_errno() == EHOSTUNREACH ? "its connection was closed" : "it takes no more frames");
     return YL_OK;
 }
 
@@ -186,23 +146,6 @@ yl_status cluster_send_data(cluster *c, const frame *f, yl_error *err)
     return YL_OK;
 }
 
-static int find_route(const cluster *c, zmq_msg_t *route)
-{
-    size_t n = zmq_msg_size(route);
-    const void *data = zmq_msg_data(route);
-    for (uint32_t i = 0; i < c->n_workers; i++) {
-        if (c->workers[i].n_route == n && !memcmp(c->workers[i].route, data, n)) return (int)i;
-    }
-    return -1;
-}
-
-static void copy_text(char *to, size_t capacity, frame_bin text)
-{
-    size_t n = text.n_bytes < capacity - 1 ? text.n_bytes : capacity - 1;
-    memcpy(to, text.data, n);
-    to[n] = 0;
-}
-
 /* Tells a peer what is wrong with what it sent; if it cannot be told, it is not there. */
 static void refuse(cluster *c, zmq_msg_t *route, frame_kind about, const yl_error *cause)
 {
@@ -211,116 +154,34 @@ static void refuse(cluster *c, zmq_msg_t *route, frame_kind about, const yl_erro
     zmq_send(c->router, c->bytes.data, c->bytes.n, ZMQ_DONTWAIT);
 }
 
-/* Where the stage before reaches a worker: where it says that it listens, and where that is "everywhere", at the host that its
- * connection came from. A worker on our own machine stays at "*": others know that machine by the name that they know us by. */
-static yl_status locate(char out[ENDPOINT_BYTES], const frame_hello *h, const char *name, const endpoint *from, yl_error *err)
-{
-    char text[ENDPOINT_BYTES];
-    endpoint e;
-    copy_text(text, sizeof text, h->data_endpoint);
-    yl_status status = endpoint_parse(&e, text, 0, err);
-    if (!status && (e.is_tcp != from->is_tcp || (e.is_tcp && !e.port)))
-        status = yl_fail(err, YL_EFORMAT, "nobody could connect to %s", text);
-    if (!status && !endpoint_is_local(from)) {
-        if (endpoint_is_wildcard(&e))
-            status = endpoint_set_host(&e, from->host, err);
-        else if (endpoint_is_local(&e))
-            status = yl_fail(err, YL_EINVAL, "%s is for its own machine only: start it with --data tcp://*:%u", text, e.port);
-    }
-    if (status) yl_error_context(err, "worker '%s': ", name);
-    if (!status) endpoint_format(out, &e);
-    return status;
-}
-
-/* A place for a worker of this name: its own if it is known, and not another that is alive. -1: *err says why there is none. */
-static int place_for(cluster *c, const char *name, uint64_t instance, yl_error *err)
-{
-    int i = cluster_find(c, name);
-    if (i >= 0 && c->workers[i].instance != instance) {
-        uint64_t silence = cluster_now_ms() - c->workers[i].heard_ms;
-        if (c->is_gathering && silence > 3 * CLUSTER_HEARTBEAT_MS) return i; /* it was started anew */
-        yl_fail(err, YL_EPEER, "two workers are named '%s': give each a --name of its own", name);
-        return -1;
-    }
-    if (i >= 0) return i;
-    if (c->n_workers < c->o.n_workers) return (int)c->n_workers++;
-    yl_fail(err, YL_ELIMIT, "this coordinator has the %u workers that it wants: '%s' is not needed now", c->o.n_workers, name);
-    return -1;
-}
-
-/* A worker introduces itself: a new one, or one that we know (it repeats HELLO until it hears us). peer: its address; NULL for ipc.
- */
-static yl_status take_hello(cluster *c, zmq_msg_t *route, const frame_hello *h, const char *peer, yl_error *err)
-{
-    cluster_worker w = {.instance = h->instance,
-                        .memory_bytes = h->memory_bytes,
-                        .n_threads = h->n_threads,
-                        .heard_ms = cluster_now_ms(),
-                        .progress_ms = cluster_now_ms(),
-                        .n_route = zmq_msg_size(route)};
-    copy_text(w.name, sizeof w.name, h->name);
-    copy_text(w.isa, sizeof w.isa, h->isa);
-    memcpy(w.route, zmq_msg_data(route), w.n_route);
-    if (h->memory_bytes > CLUSTER_MAX_MEMORY)
-        return yl_fail(err, YL_EINVAL, "worker '%s' says that it may use %" PRIu64 " bytes of memory: that cannot be (--memory)",
-                       w.name, h->memory_bytes);
-    endpoint from = {.is_tcp = peer != NULL};
-    yl_status status = peer ? endpoint_set_host(&from, peer, err) : YL_OK;
-    if (!status) status = locate(w.data_endpoint, h, w.name, &from, err);
-    if (status) return status;
-    bool is_known = cluster_find(c, w.name) >= 0;
-    int i = place_for(c, w.name, h->instance, err);
-    if (i < 0) return err->status;
-    c->workers[i] = w;
-    frame f = {.kind = FRAME_HEARTBEAT, .heartbeat = {.instance = c->instance}};
-    status = cluster_send(c, (uint32_t)i, &f, err);
-    if (!status && !is_known)
-        say(c, "worker '%s' has joined: %u threads (%s), %.1f GiB of memory, at %s; %u of %u workers are here", w.name, w.n_threads,
-            w.isa, (double)w.memory_bytes / GIB, from.is_tcp ? from.host : "this machine", c->n_workers, c->o.n_workers);
-    return status;
-}
-
-static void forget_worker(cluster *c, uint32_t i, const char *why)
-{
-    char name[sizeof c->workers[i].name];
-    memcpy(name, c->workers[i].name, sizeof name);
-    c->n_workers--;
-    memmove(&c->workers[i], &c->workers[i + 1], (c->n_workers - i) * sizeof *c->workers);
-    say(c, "worker '%s' %s; %u of %u workers are here", name, why, c->n_workers, c->o.n_workers);
-}
-
-static void take_heartbeat(cluster_worker *w, const frame_heartbeat *h, uint64_t now)
-{
-    if (h->steps != w->steps || !h->pending) w->progress_ms = now;
-    w->steps = h->steps;
-    w->loaded = h->loaded;
-}
-
 /* Bad bytes and a bad HELLO are the sender's trouble: it is told, and everybody else goes on. */
-static yl_status take_control(cluster *c, zmq_msg_t *route, zmq_msg_t *body, cluster_frame_fn *on_frame, void *ctx, yl_error *err)
+static yl_status take_control(cluster *c, zmq_msg_t *route, zmq_msg_t *body, const cluster_handlers *handlers, yl_error *err)
 {
     frame f;
     yl_error cause;
-    int i = find_route(c, route);
+    int i = cluster_find_route(c, route);
     yl_status status = frame_decode(&f, c->scratch, zmq_msg_data(body), zmq_msg_size(body), &cause);
+    if (status && i >= 0) cluster_note_lost(&c->workers[i], "what it sends cannot be read: %s", cause.msg);
     if (!status && f.kind == FRAME_HELLO) {
         const char *peer = c->control.is_tcp ? zmq_msg_gets(body, "Peer-Address") : NULL;
-        status = take_hello(c, route, &f.hello, peer, &cause);
+        status = cluster_take_hello(c, route, &f.hello, peer, &cause);
+    } else if (!status && i < 0 && f.kind != FRAME_ERROR) { /* one that was taken out, and is back */
+        status = yl_fail(&cause, YL_EPEER, "this coordinator does not know you: say HELLO");
     }
     if (status) {
         refuse(c, route, f.kind, &cause);
         return YL_OK;
     }
-    if (i < 0 || f.kind == FRAME_HELLO) return YL_OK; /* somebody we do not know will say HELLO */
+    if (i < 0 || f.kind == FRAME_HELLO || c->workers[i].why_lost[0]) return YL_OK;
     cluster_worker *w = &c->workers[i];
     w->heard_ms = cluster_now_ms();
-    if (f.kind != FRAME_HEARTBEAT) return on_frame(ctx, i, &f, err);
-    take_heartbeat(w, &f.heartbeat, w->heard_ms);
+    if (f.kind != FRAME_HEARTBEAT) return handlers->on_frame(handlers->ctx, i, &f, err);
+    cluster_take_heartbeat(w, &f.heartbeat, w->heard_ms);
     return YL_OK;
 }
 
 /* All messages that wait at the ROUTER: [route, frame]. */
-static yl_status drain_control(cluster *c, cluster_frame_fn *on_frame, void *ctx, bool *idle, yl_error *err)
+static yl_status drain_control(cluster *c, const cluster_handlers *handlers, bool *idle, yl_error *err)
 {
     yl_status status = YL_OK;
     while (!status) {
@@ -332,7 +193,7 @@ static yl_status drain_control(cluster *c, cluster_frame_fn *on_frame, void *ctx
         if (whole) {
             *idle = false;
             if (!zmq_msg_more(&body) && zmq_msg_size(&route) <= CLUSTER_MAX_ROUTE)
-                status = take_control(c, &route, &body, on_frame, ctx, err);
+                status = take_control(c, &route, &body, handlers, err);
             while (zmq_msg_more(&body) && zmq_msg_recv(&body, c->router, ZMQ_DONTWAIT) >= 0)
                 continue; /* parts that nobody asked for */
         }
@@ -343,7 +204,7 @@ static yl_status drain_control(cluster *c, cluster_frame_fn *on_frame, void *ctx
     return status;
 }
 
-static yl_status drain_results(cluster *c, cluster_frame_fn *on_frame, void *ctx, bool *idle, yl_error *err)
+static yl_status drain_results(cluster *c, const cluster_handlers *handlers, bool *idle, yl_error *err)
 {
     yl_status status = YL_OK;
     while (!status) {
@@ -354,7 +215,8 @@ static yl_status drain_results(cluster *c, cluster_frame_fn *on_frame, void *ctx
             frame f;
             *idle = false;
             /* Bytes that are no frame cannot be answered here, and are nobody's RESULT. */
-            if (!frame_decode(&f, c->scratch, zmq_msg_data(&msg), zmq_msg_size(&msg), NULL)) status = on_frame(ctx, -1, &f, err);
+            if (!frame_decode(&f, c->scratch, zmq_msg_data(&msg), zmq_msg_size(&msg), NULL))
+                status = handlers->on_frame(handlers->ctx, -1, &f, err);
         }
         zmq_msg_close(&msg);
         if (!got) break;
@@ -362,54 +224,24 @@ static yl_status drain_results(cluster *c, cluster_frame_fn *on_frame, void *ctx
     return status;
 }
 
-static yl_status send_heartbeats(cluster *c, uint64_t now, yl_error *err)
-{
-    if (now - c->heartbeat_ms < CLUSTER_HEARTBEAT_MS) return YL_OK;
-    c->heartbeat_ms = now;
-    frame f = {.kind = FRAME_HEARTBEAT, .heartbeat = {.instance = c->instance}};
-    for (uint32_t i = 0; i < c->n_workers; i++) {
-        yl_status status = cluster_send(c, i, &f, err);
-        if (status && !c->is_gathering) return status;
-        if (status) forget_worker(c, i--, "has left");
-    }
-    return YL_OK;
-}
-
-static yl_status check_silence(cluster *c, uint64_t now, yl_error *err)
-{
-    for (uint32_t i = 0; i < c->n_workers; i++) {
-        const cluster_worker *w = &c->workers[i];
-        if (now - w->heard_ms > c->o.timeout_ms) {
-            if (!c->is_gathering)
-                return yl_fail(err, YL_EPEER, "worker '%s' has been silent for %" PRIu64 " ms (--timeout sets the limit)", w->name,
-                               now - w->heard_ms);
-            forget_worker(c, i--, "has fallen silent");
-            continue;
-        }
-        if (now - w->progress_ms > (uint64_t)STANDSTILL_FACTOR * c->o.timeout_ms)
-            return yl_fail(err, YL_EPEER, "worker '%s' answers, but has computed nothing for %" PRIu64 " ms", w->name,
-                           now - w->progress_ms);
-    }
-    return YL_OK;
-}
-
-/* Whoever is refused tries again, several times a second: that is told now and then. */
-static void tell_refused(cluster *c, uint64_t now)
+/* What became of connections. Whoever is refused tries again, several times a second: that is told now and then. */
+static void watch_connections(cluster *c, uint64_t now)
 {
     for (link_event event; (event = link_watch_next(c->watch)) != LINK_NOTHING;) {
+        if (event == LINK_DOWN) c->probe_until_ms = now + PROBE_MS;
         if (event != LINK_REFUSED && event != LINK_OTHER_SECURITY) continue;
         const char *peer = link_watch_peer(c->watch);
         if (!strcmp(peer, c->refused) && now - c->refused_ms < REFUSED_MS) continue;
         snprintf(c->refused, sizeof c->refused, "%s", peer);
         c->refused_ms = now;
-        say(c, "%s was refused: %s", peer,
-            link_hub_door(c->hub)          ? "it does not know this cluster's key"
-            : event == LINK_OTHER_SECURITY ? "it comes with a key, and this coordinator was started without one"
-                                           : "it does not speak as a worker does");
+        cluster_say(c, "%s was refused: %s", peer,
+                    link_hub_door(c->hub)          ? "it does not know this cluster's key"
+                    : event == LINK_OTHER_SECURITY ? "it comes with a key, and this coordinator was started without one"
+                                                   : "it does not speak as a worker does");
     }
 }
 
-yl_status cluster_poll(cluster *c, uint32_t wait_ms, cluster_frame_fn *on_frame, void *ctx, bool *idle, yl_error *err)
+yl_status cluster_poll(cluster *c, uint32_t wait_ms, const cluster_handlers *handlers, bool *idle, yl_error *err)
 {
     zmq_pollitem_t items[] = {{.socket = c->router, .events = ZMQ_POLLIN},
                               {.socket = c->results, .events = ZMQ_POLLIN},
@@ -417,20 +249,21 @@ yl_status cluster_poll(cluster *c, uint32_t wait_ms, cluster_frame_fn *on_frame,
                               {.socket = link_hub_door(c->hub), .events = ZMQ_POLLIN}};
     int n_items = link_hub_door(c->hub) ? 4 : 3;
     *idle = true;
-    if (wait_ms > CLUSTER_HEARTBEAT_MS) wait_ms = CLUSTER_HEARTBEAT_MS;
+    uint32_t most = cluster_now_ms() < c->probe_until_ms ? PROBE_INTERVAL_MS : CLUSTER_HEARTBEAT_MS;
+    if (wait_ms > most) wait_ms = most;
     if (zmq_poll(items, n_items, (long)wait_ms) < 0 && zmq_errno() != EINTR)
         return yl_fail(err, YL_EIO, "polling %s: %s", c->result_endpoint, zmq_strerror(zmq_errno()));
     link_hub_answer_door(c->hub);
-    yl_status status = drain_results(c, on_frame, ctx, idle, err);
-    if (!status) status = drain_control(c, on_frame, ctx, idle, err);
+    yl_status status = drain_results(c, handlers, idle, err);
+    if (!status) status = drain_control(c, handlers, idle, err);
     uint64_t now = cluster_now_ms();
     /* If we ourselves did not ask (busy elsewhere, suspended, swapped out), nobody else was silent. */
     if (now - c->polled_ms > 2 * (uint64_t)CLUSTER_HEARTBEAT_MS) {
-        for (uint32_t i = 0; i < c->n_workers; i++) c->workers[i].heard_ms = c->workers[i].progress_ms = now;
+        for (uint32_t i = 0; i < c->o.n_places; i++) c->workers[i].heard_ms = c->workers[i].progress_ms = now;
     }
     c->polled_ms = now;
-    tell_refused(c, now);
-    if (!status) status = send_heartbeats(c, now, err);
-    if (!status) status = check_silence(c, now, err);
-    return status;
+    watch_connections(c, now);
+    if (!status) status = cluster_send_heartbeats(c, now, err);
+    cluster_check_silence(c, now);
+    return status ? status : cluster_tell_lost(c, handlers, err);
 }

@@ -1,14 +1,15 @@
 /* cluster.h: the coordinator's sockets, and who is at the other end.
  *
  * Control is a ROUTER that workers connect to; activations leave by a PUSH to the first stage, and answers of the last come in by a
- * PULL. Knows which workers said HELLO, hears their heartbeats and notices who is silent, or computes nothing while work waits. */
+ * PULL. Knows which workers said HELLO, hears their heartbeats and notices who is lost: silent, gone, sending rubbish, or computing
+ * nothing while work waits. Each worker has a place, and keeps its index while it is here. */
 #ifndef YL_CLUSTER_H
 #define YL_CLUSTER_H
 
 #include "frames.h"
 #include "link.h"
 
-enum { CLUSTER_MAX_ROUTE = 64, CLUSTER_HEARTBEAT_MS = 500 };
+enum { CLUSTER_MAX_ROUTE = 64, CLUSTER_HEARTBEAT_MS = 500, CLUSTER_WHY_BYTES = 160 };
 
 /* A worker that said HELLO. */
 typedef struct cluster_worker {
@@ -19,10 +20,12 @@ typedef struct cluster_worker {
     char isa[FRAME_MAX_NAME + 1];
     uint64_t instance, memory_bytes;
     uint32_t n_threads;
-    uint64_t heard_ms;    /* last frame from it */
-    uint64_t steps;       /* of its last HEARTBEAT */
-    uint64_t loaded;      /* of its last HEARTBEAT: bytes of weights that are ready */
-    uint64_t progress_ms; /* when its steps last moved, or nothing waited */
+    uint64_t heard_ms;                /* last frame from it */
+    uint64_t steps;                   /* of its last HEARTBEAT */
+    uint64_t loaded;                  /* of its last HEARTBEAT: bytes of weights that are ready */
+    uint64_t progress_ms;             /* when its steps last moved, or nothing waited */
+    uint64_t busy_ms;                 /* when its steps last moved, or something waited */
+    char why_lost[CLUSTER_WHY_BYTES]; /* "" while it is well; the next poll takes it out */
 } cluster_worker;
 
 typedef struct cluster cluster;
@@ -32,8 +35,9 @@ typedef struct cluster_options {
     const cluster_key *key;    /* for the call; NULL: links are open */
     uint32_t timeout_ms;       /* how long a worker may be silent. It may stand still ten times as long, because one step of a large
                                 * batch on a slow machine is long */
-    uint32_t n_workers;        /* more are told that they are not needed */
-    void (*say)(void *ctx, const char *line); /* who came, left, was refused; NULL: nobody wants to know */
+    uint32_t n_wanted;         /* workers that are waited for */
+    uint32_t n_places;         /* more are told that they are not needed */
+    void (*say)(void *ctx, const char *line); /* who came, who was refused; NULL: nobody wants to know */
     void *ctx;
 } cluster_options;
 
@@ -41,8 +45,7 @@ typedef struct cluster_options {
 yl_status cluster_new(cluster **out, const cluster_options *options, yl_error *err);
 void cluster_free(cluster *c);
 
-/* While workers gather, one that leaves or falls silent is forgotten, so indices of workers change between two polls; later it is
- * an error. At first: not gathering. */
+/* Are those who come waited for, or do they stand by? Only what is said of them differs. At first: waited for. */
 void cluster_set_gathering(cluster *c, bool is_gathering);
 
 uint64_t cluster_instance(const cluster *c); /* random, names this coordinator */
@@ -50,25 +53,37 @@ uint64_t cluster_instance(const cluster *c); /* random, names this coordinator *
 const endpoint *cluster_control_endpoint(const cluster *c);
 const char *cluster_result_endpoint(const cluster *c);
 
-uint32_t cluster_n_workers(const cluster *c);
+uint32_t cluster_n_here(const cluster *c);
+uint32_t cluster_n_places(const cluster *c);
+/* The worker at place i < n_places; NULL: nobody. */
 const cluster_worker *cluster_worker_at(const cluster *c, uint32_t i);
-/* Index of the worker with this name, or -1. */
+/* Place of the worker with this name, or -1. */
 int cluster_find(const cluster *c, const char *name);
+/* Takes a worker out: it is not listened to until it says HELLO again. */
+void cluster_drop(cluster *c, uint32_t worker);
 
 /* Where activations go: the first stage's data socket. */
 yl_status cluster_connect_first(cluster *c, const char *address, yl_error *err);
 
-/* Sends a frame to a worker by control / to the first stage. Never blocks: YL_EPEER when the other side takes nothing more. */
+/* Sends a frame to a worker by control. Never blocks; when the other side is gone or takes nothing more, that is no error here: the
+ * worker is lost, and the next poll tells. YL_ENOMEM, YL_EINVAL: the frame cannot be written. */
 yl_status cluster_send(cluster *c, uint32_t worker, const frame *f, yl_error *err);
+/* To the first stage. YL_EPEER: it takes nothing more. */
 yl_status cluster_send_data(cluster *c, const frame *f, yl_error *err);
 
-/* A frame that came: from worker i by control, or (worker < 0) by the result socket. HELLO and HEARTBEAT are handled before and not
- * shown. Views are valid during the call. */
-typedef yl_status cluster_frame_fn(void *ctx, int worker, const frame *f, yl_error *err);
+typedef struct cluster_handlers {
+    /* A frame that came: from worker i by control, or (worker < 0) by the result socket. HELLO and HEARTBEAT are handled before and
+     * not shown. Views are valid during the call. */
+    yl_status (*on_frame)(void *ctx, int worker, const frame *f, yl_error *err);
+    /* A worker is lost, and out when this returns. why: "it has been silent for 10.1 s". */
+    yl_status (*on_lost)(void *ctx, uint32_t worker, const char *why, yl_error *err);
+    void *ctx;
+} cluster_handlers;
 
-/* Waits up to wait_ms for frames and gives all that are there to on_frame; sends heartbeats when due. *idle: nothing came.
- * YL_EPEER: a worker was silent too long. YL_OK when a signal arrived: look at your flags. */
-yl_status cluster_poll(cluster *c, uint32_t wait_ms, cluster_frame_fn *on_frame, void *ctx, bool *idle, yl_error *err);
+/* Waits up to wait_ms for frames and gives all that are there to on_frame; sends heartbeats when due, and tells on_lost of workers.
+ * Ends with the first status of a handler that is not YL_OK; what is left is there for the next poll. *idle: nothing came. YL_OK
+ * when a signal arrived: look at your flags. */
+yl_status cluster_poll(cluster *c, uint32_t wait_ms, const cluster_handlers *handlers, bool *idle, yl_error *err);
 
 /* Monotonic milliseconds. */
 uint64_t cluster_now_ms(void);

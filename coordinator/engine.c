@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WAIT_MS = 100 };
+enum { WAIT_MS = 100, STALL_FACTOR = 2 };
 
 void engine_log(const engine *e, engine_log_level level, const char *format, ...)
 {
@@ -88,6 +88,7 @@ static void take_awaited(engine *e, const frame_result *r)
 static yl_status take_result(engine *e, const frame *f, yl_error *err)
 {
     e->n_results++;
+    e->moved_ms = cluster_now_ms();
     if (f->result.id != e->awaited_id) return pipeline_result(e->pipeline, f, give_answer, e, err);
     take_awaited(e, &f->result);
     return YL_OK;
@@ -100,24 +101,33 @@ static bool is_about_us(const engine *e, const frame_error *f)
     return f->id && (f->id == e->awaited_id || pipeline_has_in_flight(e->pipeline, f->id));
 }
 
-static yl_status take_error(engine *e, const stage *s, uint64_t epoch, const frame_error *f, yl_error *err)
+/* Whose fault is it that a stage complains? A link that does not stand is the next one's, who should take it; a frame that is wrong
+ * came from the one before. */
+static stage *culprit(engine *e, stage *s, const frame_error *f)
+{
+    bool is_last = s == &e->stages[e->n_stages - 1], is_first = s == e->stages;
+    if (f->about == FRAME_ASSIGN && f->status == YL_EPEER && !is_last) return s + 1;
+    if ((f->about == FRAME_FORWARD || f->about == FRAME_SEQ) && f->status == YL_EFORMAT && !is_first) return s - 1;
+    return s;
+}
+
+static yl_status take_error(engine *e, stage *s, uint64_t epoch, const frame_error *f, yl_error *err)
 {
     yl_error cause;
     bool is_loss = s && f->status == YL_EREPLAY;
     yl_fail(&cause, YL_EPEER, "worker '%s': %.*s", s ? s->name : "?", (int)f->message.n_bytes, (const char *)f->message.data);
-    if (epoch < e->epoch && (is_loss || f->about != FRAME_ASSIGN)) return YL_OK; /* of a wiring that is over */
+    /* Of a wiring that is over; but whoever refuses an ASSIGN still is in the epoch before. */
+    bool is_refusal = f->about == FRAME_ASSIGN && f->status != YL_EREPLAY && f->status != YL_EPEER;
+    if (epoch < e->epoch && !is_refusal) return YL_OK;
     if (is_loss) return engine_lose(e, &cause, err);
-    if (is_about_us(e, f)) return yl_fail(err, YL_EPEER, "%s", cause.msg);
+    if (s && is_about_us(e, f)) return engine_lose_stage(e, culprit(e, s, f), &cause, err);
     engine_log(e, ENGINE_LOG_WARN, "%s (about a frame that we did not send)", cause.msg);
     return YL_OK;
 }
 
-static yl_status take_frame(void *ctx, int worker, const frame *f, yl_error *err)
+/* A frame of our epoch. YL_EPEER: no stage should have sent it. */
+static yl_status take_frame_of_epoch(engine *e, stage *s, const frame *f, yl_error *err)
 {
-    engine *e = ctx;
-    stage *s = stage_of_worker(e, worker);
-    if (f->kind == FRAME_ERROR) return take_error(e, s, f->epoch, &f->error, err);
-    if (f->epoch != e->epoch) return YL_OK; /* of a wiring that is over */
     switch (f->kind) {
     case FRAME_RESULT: return take_result(e, f, err);
     case FRAME_SEQ:
@@ -140,10 +150,51 @@ static yl_status take_frame(void *ctx, int worker, const frame *f, yl_error *err
     }
 }
 
+static yl_status take_frame(void *ctx, int worker, const frame *f, yl_error *err)
+{
+    engine *e = ctx;
+    stage *s = stage_of_worker(e, worker);
+    if (f->kind == FRAME_ERROR) return take_error(e, s, f->epoch, &f->error, err);
+    if (f->epoch != e->epoch) return YL_OK; /* of a wiring that is over */
+    yl_error cause;
+    yl_status status = take_frame_of_epoch(e, s, f, &cause);
+    if (status == YL_EPEER)
+        return engine_lose_stage(e, s ? s : &e->stages[e->n_stages - 1], &cause, err); /* results: the last one's */
+    if (status && err) *err = cause;
+    return status;
+}
+
+static yl_status take_loss(void *ctx, uint32_t worker, const char *why, yl_error *err)
+{
+    return engine_lose_worker(ctx, worker, why, err);
+}
+
+/* Rows are on their way, nothing comes back, and no stage has anything to do: a frame was lost between two of them. */
+static bool is_stalled(const engine *e, uint64_t now)
+{
+    if (e->is_lost || (!e->awaited_id && !pipeline_n_in_flight(e->pipeline))) return false;
+    uint64_t last = e->moved_ms;
+    for (uint32_t i = 0; i < e->n_stages; i++) {
+        const cluster_worker *w = e->stages[i].worker < 0 ? NULL : cluster_worker_at(e->cluster, (uint32_t)e->stages[i].worker);
+        if (w && w->busy_ms > last) last = w->busy_ms;
+    }
+    return now > last && now - last > STALL_FACTOR * (uint64_t)e->o.timeout_ms;
+}
+
+static yl_status check_chain(engine *e, yl_error *err)
+{
+    yl_error cause;
+    if (!is_stalled(e, cluster_now_ms())) return YL_OK;
+    yl_fail(&cause, YL_EREPLAY, "rows were lost between two workers: none has any, and none came back");
+    return engine_lose(e, &cause, err);
+}
+
 yl_status engine_pump(engine *e, uint32_t wait_ms, yl_error *err)
 {
     bool idle;
-    yl_status status = cluster_poll(e->cluster, wait_ms, take_frame, e, &idle, err);
+    cluster_handlers handlers = {take_frame, take_loss, e};
+    yl_status status = cluster_poll(e->cluster, wait_ms, &handlers, &idle, err);
+    if (!status) status = check_chain(e, err);
     /* That a process ended is a better reason than the silence it led to. */
     uint64_t now = cluster_now_ms();
     if (status == YL_EPEER || (!status && now - e->checked_ms >= WAIT_MS)) {
@@ -157,6 +208,17 @@ yl_status engine_pump(engine *e, uint32_t wait_ms, yl_error *err)
     return status;
 }
 
+/* Down the chain. */
+static yl_status send_data(engine *e, const frame *f, yl_error *err)
+{
+    yl_error cause;
+    yl_status status = cluster_send_data(e->cluster, f, &cause);
+    if (status == YL_EPEER) return engine_lose_stage(e, e->stages, &cause, err);
+    if (status && err) *err = cause;
+    e->moved_ms = cluster_now_ms();
+    return status;
+}
+
 /* Sends as many micro-batches as there is credit for. */
 static yl_status send_rows(engine *e, yl_error *err)
 {
@@ -164,7 +226,7 @@ static yl_status send_rows(engine *e, yl_error *err)
     yl_status status = YL_OK;
     while (!status && pipeline_next(e->pipeline, &f)) {
         f.epoch = e->epoch;
-        status = cluster_send_data(e->cluster, &f, err);
+        status = send_data(e, &f, err);
     }
     return status;
 }
@@ -251,7 +313,7 @@ static yl_status send_and_wait(engine *e, frame *f, uint64_t id, int worker, yl_
 {
     e->awaited_id = id;
     f->epoch = e->epoch;
-    yl_status status = worker < 0 ? cluster_send_data(e->cluster, f, err) : cluster_send(e->cluster, (uint32_t)worker, f, err);
+    yl_status status = worker < 0 ? send_data(e, f, err) : cluster_send(e->cluster, (uint32_t)worker, f, err);
     while (!status && e->awaited_id) status = engine_pump(e, WAIT_MS, err);
     if (status == YL_EREPLAY && !e->awaited_id) status = YL_OK; /* it came in the same moment: the loss is the next call's */
     e->awaited_id = 0;
@@ -363,6 +425,7 @@ yl_status engine_stages(engine *e, engine_stage *stages, yl_error *err)
         const stage *s = &e->stages[i];
         stages[i] = (engine_stage){.name = s->name,
                                    .range = s->range,
+                                   .wiring = e->epoch,
                                    .weight_bytes = s->ready.weight_bytes,
                                    .kv_bytes = s->ready.kv_bytes,
                                    .scratch_bytes = s->ready.scratch_bytes,

@@ -7,7 +7,12 @@
  *
  * A worker that says that it lost what it held (YL_EREPLAY) gets its slice again, and whatever sequences it had is fed again: every
  * call that waits may take longer then, and a line in the log says so, but answers stay the same bits, each given once. When that
- * happens a fourth time within a minute it is final. */
+ * happens a fourth time within a minute it is final.
+ *
+ * The same goes for a worker of another machine that is lost: silent for timeout_ms, gone, standing still, or sending what nobody
+ * can use. Who stands by (workers beyond n_join, or that came later) gets its layers; is nobody there they are shared out anew over
+ * those that are left; is none left, one is waited for, 6 x timeout_ms. Losses of this kind are never too many. A worker that
+ * comes back stands by. A local worker that is lost is final. */
 #ifndef YL_ENGINE_H
 #define YL_ENGINE_H
 
@@ -19,7 +24,7 @@
 
 typedef struct engine engine;
 
-enum { ENGINE_DEFAULT_CTX = 4096, ENGINE_MAX_WORKERS = 256 };
+enum { ENGINE_DEFAULT_CTX = 4096, ENGINE_MAX_WORKERS = 256, ENGINE_MAX_STANDBY = 64 };
 
 /* Severity of a line for the log. */
 typedef enum engine_log_level { ENGINE_LOG_ERROR, ENGINE_LOG_WARN, ENGINE_LOG_INFO, ENGINE_LOG_DEBUG } engine_log_level;
@@ -28,7 +33,8 @@ typedef struct engine_options {
     const char *model_path; /* for the workers, and for messages */
     const gguf *model;      /* the same file, if it is open already; borrowed until engine_close. NULL: the engine opens it */
     uint32_t n_local;       /* local workers to start; 0: 1 */
-    uint32_t n_join;        /* instead, wait for so many workers of other machines; what is said of local ones below is then moot */
+    uint32_t n_join;        /* instead, wait for so many workers of other machines; what is said of local ones below is then moot.
+                             * At most ENGINE_MAX_STANDBY more stand by */
     const char *listen;     /* where they come to: a tcp address (endpoint.h) */
     uint16_t result_port;   /* where the last one sends results, at the same host; 0: any */
     const cluster_key *key; /* that they must know; NULL: none, which only local addresses do without is_insecure */
@@ -102,10 +108,10 @@ yl_status engine_submit(engine *e, const engine_request *r, yl_error *err);
 bool engine_is_done(const engine *e, uint32_t seq);
 
 /* Sends what there is credit for, waits for frames and handles them; callbacks run inside it (and inside the other calls that
- * block, while requests are under way). Returns when a RESULT was handled or wait_ms have passed. YL_EPEER: a worker was lost or
- * refused, which is final for the engine; YL_ECANCELED: engine_cancel, all requests were given up (positions from their pos on are
- * then undefined: feed them again). A row that became non-finite is YL_EPEER, "position 17 became infinite ...", and like a
- * callback's failure ends its own request only. */
+ * block, while requests are under way). Returns when a RESULT was handled or wait_ms have passed. YL_EPEER: a worker was lost and
+ * could not be replaced, which is final for the engine; YL_ECANCELED: engine_cancel, all requests were given up (positions from
+ * their pos on are then undefined: feed them again). A row that became non-finite is YL_EPEER, "position 17 became infinite ...",
+ * and like a callback's failure ends its own request only. */
 yl_status engine_poll(engine *e, uint32_t wait_ms, yl_error *err);
 
 /* Submits a request and polls until it is done. Errors as of both; the request is given up then. */
@@ -129,10 +135,12 @@ typedef struct engine_stage {
     slice_range range;
     uint64_t weight_bytes, kv_bytes, scratch_bytes; /* from READY */
     uint64_t load_ns;
-    frame_stats stats; /* since the chain was wired */
+    uint64_t wiring;   /* which one: another after a worker was lost, and stats begin anew */
+    frame_stats stats; /* since then */
 } engine_stage;
+/* Fewer than at first when workers were lost, never more. */
 uint32_t engine_n_stages(const engine *e);
-/* Asks every stage. stages: [engine_n_stages]. */
+/* Asks every stage. stages: [engine_n_stages before the call]; as many are written as there are after it. */
 yl_status engine_stages(engine *e, engine_stage *stages, yl_error *err);
 
 #endif

@@ -1,5 +1,6 @@
 /* engine_internal.h: the state of an engine, shared by engine.c (calls), engine_open.c (from options to a chain that is ready),
- * engine_join.c (workers of other machines) and engine_replay.c (a chain that lost what it held). */
+ * engine_join.c (workers of other machines), engine_failover.c (workers that are lost) and engine_replay.c (a chain that lost what
+ * it held). */
 #ifndef YL_ENGINE_INTERNAL_H
 #define YL_ENGINE_INTERNAL_H
 
@@ -15,7 +16,8 @@ enum { ENGINE_MAX_REPLAYS = 3 }; /* within a minute */
 /* A stage of the chain. */
 typedef struct stage {
     char name[FRAME_MAX_NAME + 1];
-    int worker; /* index in the cluster, -1: it has not said HELLO */
+    int worker; /* its place in the cluster, -1: it has not said HELLO, or is lost */
+    char why_lost[CLUSTER_WHY_BYTES];
     slice_range range;
     frame_tensor *tensors;       /* [n_tensors] of its slice, as ASSIGN lists them */
     const gguf_tensor **sources; /* [n_tensors] the same, in the model file */
@@ -44,8 +46,10 @@ struct engine {
     cluster *cluster;
     pipeline *pipeline;
     uint64_t epoch;
-    stage *stages;
-    uint32_t n_stages;
+    stage *stages;     /* [max_stages] */
+    uint32_t n_stages; /* fewer, when workers were lost and none stood by */
+    uint32_t max_stages;
+    bool was_ready; /* the chain has worked once: what a worker then refuses is its own fault */
     atomic_bool is_canceled;
     yl_error broken;     /* status YL_OK while the chain works; else why it does not */
     uint64_t checked_ms; /* when local processes were last looked at */
@@ -60,6 +64,7 @@ struct engine {
     uint64_t awaited_id; /* of a LOGITS or SEQ; 0: none, or it came back */
     yl_error unheard;    /* the first failure of a listener, until the call that waits returns it; the chain is whole */
     uint64_t n_results;  /* handled, ever */
+    uint64_t moved_ms;   /* when rows last left, or came back */
     float *row;          /* [n_vocab or n_embd, the larger] an answer that comes in pieces */
 };
 
@@ -69,20 +74,33 @@ yl_status engine_pump(engine *e, uint32_t wait_ms, yl_error *err);
 /* A line for the caller's log. */
 void engine_log(const engine *e, engine_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* engine_replay.c: notes that a stage lost what it held. YL_EREPLAY; or YL_EPEER, when that happens too often. */
+/* engine_replay.c: YL_EPEER when this is one loss too many within a minute. */
+yl_status engine_count_loss(engine *e, const yl_error *cause, yl_error *err);
+/* Notes that a stage lost what it held. YL_EREPLAY; or YL_EPEER, when that happens too often. */
 yl_status engine_lose(engine *e, const yl_error *cause, yl_error *err);
 /* Wires the chain anew if it must be; the pipeline then feeds again what was lost. YL_ECANCELED: the next call tries again. */
 yl_status engine_recover(engine *e, yl_error *err);
+
+/* engine_failover.c: a worker is out of the cluster. YL_EREPLAY when it was a stage; YL_EPEER, final, when it was a local one. */
+yl_status engine_lose_worker(engine *e, uint32_t worker, const char *why, yl_error *err);
+/* A stage does what it must not: it is out, too, or (local workers, or the chain never worked) that is final. Counts as a loss. */
+yl_status engine_lose_stage(engine *e, stage *s, const yl_error *cause, yl_error *err);
+/* Every stage gets a worker again. May wait, and may change n_stages. */
+yl_status engine_fill_chain(engine *e, yl_error *err);
 
 /* engine_open.c: begins a new epoch: gives every stage its slice; then waits until all are ready. */
 yl_status engine_assign(engine *e, yl_error *err);
 yl_status engine_wait_until_ready(engine *e, yl_error *err);
 /* Handles frames for a moment. YL_ECANCELED: the user has enough. */
 yl_status engine_wait_a_moment(engine *e, yl_error *err);
+/* Cuts the model into n_stages slices. */
+yl_status engine_cut(engine *e, yl_error *err);
 /* Answers WANT. */
 yl_status engine_send_chunk(engine *e, stage *s, const frame_want_chunk *want, yl_error *err);
 
 /* engine_join.c: waits until o.n_join workers have joined, and makes them the stages. */
 yl_status engine_gather(engine *e, yl_error *err);
+/* Makes the first n_stages workers of the cluster the stages. There are so many. */
+yl_status engine_make_stages_of_workers(engine *e, yl_error *err);
 
 #endif

@@ -1,7 +1,7 @@
 /* engine_join.c: workers on other machines: listen, wait until enough have said HELLO, make them the stages of the chain.
  *
  * A worker has no rank: the stages are the workers in the order of their names, so the same workers make the same chain whoever
- * came first. One that leaves before the chain is wired is waited for again, or another in its place. */
+ * came first. One that leaves before the chain is wired is waited for again, or another in its place. Who comes later stands by. */
 #include "engine_internal.h"
 
 #include <stdio.h>
@@ -18,7 +18,12 @@ static void say(void *ctx, const char *line)
 /* Control where the user says; results at the same host, at a port of its own. */
 static yl_status listen_for_workers(engine *e, yl_error *err)
 {
-    cluster_options o = {.key = e->o.key, .timeout_ms = e->o.timeout_ms, .n_workers = e->o.n_join, .say = say, .ctx = e};
+    cluster_options o = {.key = e->o.key,
+                         .timeout_ms = e->o.timeout_ms,
+                         .n_wanted = e->o.n_join,
+                         .n_places = e->o.n_join + ENGINE_MAX_STANDBY,
+                         .say = say,
+                         .ctx = e};
     yl_status status = endpoint_parse(&o.control, e->o.listen, ENDPOINT_CONTROL_PORT, err);
     if (status) return status;
     if (!o.control.is_tcp) return yl_fail(err, YL_EINVAL, "--listen takes tcp://HOST:PORT: '%s' is for this machine", e->o.listen);
@@ -33,11 +38,14 @@ static int by_name(const void *a, const void *b)
     return strcmp((*(const cluster_worker *const *)a)->name, (*(const cluster_worker *const *)b)->name);
 }
 
-static yl_status make_stages_of_workers(engine *e, yl_error *err)
+yl_status engine_make_stages_of_workers(engine *e, yl_error *err)
 {
     const cluster_worker **order = calloc(e->n_stages, sizeof *order);
     if (!order) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->n_stages);
-    for (uint32_t i = 0; i < e->n_stages; i++) order[i] = cluster_worker_at(e->cluster, i);
+    for (uint32_t place = 0, n = 0; n < e->n_stages; place++) {
+        order[n] = cluster_worker_at(e->cluster, place);
+        n += order[n] != NULL;
+    }
     qsort(order, e->n_stages, sizeof *order, by_name);
     for (uint32_t i = 0; i < e->n_stages; i++) {
         stage *s = &e->stages[i];
@@ -66,10 +74,9 @@ yl_status engine_gather(engine *e, yl_error *err)
     snprintf(line, sizeof line, "waiting for %u workers at %s (%s)", e->n_stages, address,
              e->o.key ? "encrypted, with the cluster's key" : "open: without a key");
     say(e, line);
-    cluster_set_gathering(e->cluster, true);
-    while (!status && cluster_n_workers(e->cluster) < e->n_stages) status = engine_wait_a_moment(e, err);
+    while (!status && cluster_n_here(e->cluster) < e->n_stages) status = engine_wait_a_moment(e, err);
     if (status) return status;
     cluster_set_gathering(e->cluster, false);
     e->epoch = first_epoch();
-    return make_stages_of_workers(e, err);
+    return engine_make_stages_of_workers(e, err);
 }

@@ -24,7 +24,7 @@ static yl_status settle_options(engine *e, yl_error *err)
 {
     engine_options *o = &e->o;
     if (!o->n_local) o->n_local = 1;
-    e->n_stages = o->n_join ? o->n_join : o->n_local;
+    e->n_stages = e->max_stages = o->n_join ? o->n_join : o->n_local;
     if (!o->n_seq) o->n_seq = 1;
     if (!o->n_batch) o->n_batch = DEFAULT_BATCH;
     if (!o->n_ubatch) o->n_ubatch = DEFAULT_UBATCH;
@@ -84,6 +84,10 @@ static yl_status place(engine *e, yl_error *err)
 static yl_status list_tensors(engine *e, stage *s, yl_error *err)
 {
     uint32_t n = slice_range_n_tensors(&s->range);
+    free(s->tensors);
+    free(s->sources);
+    s->n_tensors = 0;
+    s->weight_bytes = 0;
     s->tensors = calloc(n, sizeof *s->tensors);
     s->sources = calloc(n, sizeof *s->sources);
     if (!s->tensors || !s->sources) return yl_fail(err, YL_ENOMEM, "no memory for a list of %u tensors", n);
@@ -101,18 +105,22 @@ static yl_status list_tensors(engine *e, stage *s, yl_error *err)
     return YL_OK;
 }
 
+yl_status engine_cut(engine *e, yl_error *err)
+{
+    yl_status status = place(e, err);
+    for (uint32_t i = 0; i < e->n_stages && !status; i++) status = list_tensors(e, &e->stages[i], err);
+    return status;
+}
+
 static yl_status make_stages(engine *e, yl_error *err)
 {
     e->stages = calloc(e->n_stages, sizeof *e->stages);
     if (!e->stages) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->n_stages);
-    yl_status status = place(e, err);
-    for (uint32_t i = 0; i < e->n_stages && !status; i++) {
-        stage *s = &e->stages[i];
-        s->worker = -1;
-        snprintf(s->name, sizeof s->name, "worker-%u", i);
-        status = list_tensors(e, s, err);
+    for (uint32_t i = 0; i < e->n_stages; i++) {
+        e->stages[i].worker = -1;
+        snprintf(e->stages[i].name, sizeof e->stages[i].name, "worker-%u", i);
     }
-    return status;
+    return engine_cut(e, err);
 }
 
 static uint64_t available_bytes(void)
@@ -224,7 +232,7 @@ static yl_status start_workers(engine *e, yl_error *err)
     char control[160], results[160];
     snprintf(control, sizeof control, "ipc://%s/control", local_workers_dir(e->locals));
     snprintf(results, sizeof results, "ipc://%s/results", local_workers_dir(e->locals));
-    cluster_options o = {.timeout_ms = e->o.timeout_ms, .n_workers = e->n_stages};
+    cluster_options o = {.timeout_ms = e->o.timeout_ms, .n_wanted = e->n_stages, .n_places = e->n_stages};
     status = endpoint_parse(&o.control, control, 0, err);
     if (!status) status = endpoint_parse(&o.results, results, 0, err);
     if (!status) status = cluster_new(&e->cluster, &o, err);
@@ -321,8 +329,11 @@ yl_status engine_wait_until_ready(engine *e, yl_error *err)
         show_progress(e);
         status = engine_wait_a_moment(e, err);
     }
-    if (!status) show_progress(e);
-    return status;
+    if (status) return status;
+    show_progress(e);
+    e->was_ready = true;
+    e->moved_ms = cluster_now_ms();
+    return YL_OK;
 }
 
 static yl_status make_pipeline(engine *e, yl_error *err)
@@ -401,13 +412,15 @@ void engine_close(engine *e)
     if (!e) return;
     frame f = {.kind = FRAME_SHUTDOWN, .epoch = e->epoch};
     /* Those of other machines were not started by us: they wait for the next coordinator. */
-    for (uint32_t i = 0; e->locals && e->cluster && i < cluster_n_workers(e->cluster); i++) cluster_send(e->cluster, i, &f, NULL);
+    for (uint32_t i = 0; e->locals && e->cluster && i < cluster_n_places(e->cluster); i++) {
+        if (cluster_worker_at(e->cluster, i)) cluster_send(e->cluster, i, &f, NULL);
+    }
     /* Workers that serve end by themselves; in another state they may not have heard it. */
     if (e->locals && e->cluster && all_ready(e) && !e->broken.status) local_workers_wait(e->locals, 1000);
     cluster_free(e->cluster);
     local_workers_free(e->locals);
     pipeline_free(e->pipeline);
-    for (uint32_t i = 0; i < e->n_stages; i++) {
+    for (uint32_t i = 0; e->stages && i < e->max_stages; i++) {
         free(e->stages[i].tensors);
         free(e->stages[i].sources);
     }

@@ -15,7 +15,7 @@
 
 enum { WINDOW_MS = 60000 };
 
-yl_status engine_lose(engine *e, const yl_error *cause, yl_error *err)
+yl_status engine_count_loss(engine *e, const yl_error *cause, yl_error *err)
 {
     uint64_t now = cluster_now_ms();
     uint32_t n_recent = 0;
@@ -23,6 +23,13 @@ yl_status engine_lose(engine *e, const yl_error *cause, yl_error *err)
     if (n_recent == ENGINE_MAX_REPLAYS)
         return yl_fail(err, YL_EPEER, "%s (this happened %d times within a minute: giving up)", cause->msg, ENGINE_MAX_REPLAYS + 1);
     e->lost_ms[e->n_losses++ % ENGINE_MAX_REPLAYS] = now;
+    return YL_OK;
+}
+
+yl_status engine_lose(engine *e, const yl_error *cause, yl_error *err)
+{
+    yl_status status = engine_count_loss(e, cause, err);
+    if (status) return status;
     e->is_lost = true;
     e->loss = *cause;
     return yl_fail(err, YL_EREPLAY, "%s", cause->msg);
@@ -43,8 +50,11 @@ yl_status engine_recover(engine *e, yl_error *err)
 {
     while (e->is_lost) {
         e->is_lost = false;
-        tell_loss(e, pipeline_restart(e->pipeline));
-        yl_status status = engine_assign(e, err);
+        yl_status status = engine_fill_chain(e, err);
+        if (!status) {
+            tell_loss(e, pipeline_restart(e->pipeline, e->n_stages));
+            status = engine_assign(e, err);
+        }
         if (!status) status = engine_wait_until_ready(e, err);
         if (status == YL_EREPLAY) continue; /* lost again, and noted */
         if (status == YL_ECANCELED) e->is_lost = true;

@@ -150,7 +150,7 @@ const option_spec option_table[] = {
     {{"w", "local"}, NULL, OPTION_U32, AT(n_local), {1, 256}, "N",
      "start N workers on this machine and cut the model between them (default: 1)", GROUP_WORKERS, ENGINE | PLAN},
     {{"workers"}, NULL, OPTION_U32, AT(n_join), {1, 256}, "N",
-     "wait for N workers of other machines (yllama-worker --connect), and cut the model between them", GROUP_WORKERS, ENGINE | BENCH},
+     "wait for N workers of other machines (yllama-worker --connect), and cut the model between them; more stand by", GROUP_WORKERS, ENGINE | BENCH},
     {{"listen"}, NULL, OPTION_STRING, AT(listen), {0, 0}, "ADDRESS",
      "where they come to (default: tcp://*:7620)", GROUP_WORKERS, ENGINE | BENCH},
     {{"result-port"}, NULL, OPTION_U32, AT(result_port), {0, 65535}, "PORT",
@@ -172,7 +172,7 @@ const option_spec option_table[] = {
     {{"pin"}, NULL, OPTION_FLAG, AT(pin), {0, 0}, NULL,
      "keep each local worker on cores of its own, one a thread (default: the system decides)", GROUP_WORKERS, ENGINE},
     {{"timeout"}, NULL, OPTION_F32, AT(timeout_s), {0.1, 86400}, "SECONDS",
-     "a worker that is silent or stands still for so long is lost (default: 10)", GROUP_WORKERS, ENGINE | BENCH},
+     "a worker that is silent for so long is lost (default: 10)", GROUP_WORKERS, ENGINE | BENCH},
 
     {{"p", "n-prompt"}, NULL, OPTION_STRING, AT(bench.n_prompt), {0, 0}, "N,N",
      "tokens of a prompt; 0: do not measure prompts (default: 512)", GROUP_BENCH, BENCH},

@@ -62,7 +62,8 @@ typedef struct flight {
 
 struct pipeline {
     pipeline_spec spec;
-    uint32_t depth, n_in_flight, n_short_in_flight, max_parts;
+    uint32_t n_stages, depth; /* of the chain as it is now; depth is 2 x n_stages */
+    uint32_t n_in_flight, n_short_in_flight, max_parts;
     uint64_t rows_in_flight, next_id, next_order, next_generation;
     sequence *seqs;          /* [n_seq] */
     flight *flights;         /* [depth] */
@@ -82,6 +83,7 @@ yl_status pipeline_new(pipeline **out, const pipeline_spec *spec, yl_error *err)
     if (!p) return yl_fail(err, YL_ENOMEM, "no memory for the pipeline");
     p->spec = *spec;
     if (p->spec.max_rows_in_flight < spec->max_rows) p->spec.max_rows_in_flight = spec->max_rows;
+    p->n_stages = spec->n_stages;
     p->depth = 2 * spec->n_stages;
     p->max_parts = spec->n_seq < FRAME_MAX_SEGMENTS ? spec->n_seq : FRAME_MAX_SEGMENTS;
     p->next_id = 1;
@@ -197,7 +199,7 @@ void pipeline_forget_seq(pipeline *p, uint32_t seq)
     *s = (sequence){0};
 }
 
-uint64_t pipeline_restart(pipeline *p)
+uint64_t pipeline_restart(pipeline *p, uint32_t n_stages)
 {
     uint64_t n_lost = 0;
     for (uint32_t i = 0; i < p->spec.n_seq; i++) {
@@ -210,6 +212,8 @@ uint64_t pipeline_restart(pipeline *p)
     for (uint32_t i = 0; i < p->depth; i++) p->flights[i].is_used = false;
     p->n_in_flight = p->n_short_in_flight = 0;
     p->rows_in_flight = 0;
+    p->n_stages = n_stages;
+    p->depth = 2 * n_stages;
     return n_lost;
 }
 
@@ -267,7 +271,7 @@ static demand count_demand(const pipeline *p, bool is_short)
 static uint32_t n_groups(const pipeline *p, uint64_t n)
 {
     uint64_t groups = n / PIPELINE_GROUP_ROWS;
-    return groups < 1 ? 1 : groups < p->spec.n_stages ? (uint32_t)groups : p->spec.n_stages;
+    return groups < 1 ? 1 : groups < p->n_stages ? (uint32_t)groups : p->n_stages;
 }
 
 /* The largest group of short rows. They do not keep prompts out of a frame. */
@@ -284,8 +288,8 @@ static uint32_t most_short_rows(const pipeline *p, const demand *brief, const de
 static uint32_t most_long_rows(const pipeline *p, const demand *prompts, bool has_company)
 {
     uint32_t max = p->spec.max_rows;
-    if (p->spec.n_stages == 1) return has_company && max > PIPELINE_MAX_ROWS ? PIPELINE_MAX_ROWS : max;
-    double n = (double)prompts->n_rows, r = sqrt(n * ROWS_A_FRAME_COSTS / (p->spec.n_stages - 1));
+    if (p->n_stages == 1) return has_company && max > PIPELINE_MAX_ROWS ? PIPELINE_MAX_ROWS : max;
+    double n = (double)prompts->n_rows, r = sqrt(n * ROWS_A_FRAME_COSTS / (p->n_stages - 1));
     if (r < PIPELINE_MIN_ROWS) r = PIPELINE_MIN_ROWS;
     if (r > PIPELINE_MAX_ROWS) r = PIPELINE_MAX_ROWS;
     double n_frames = ceil(n / r);

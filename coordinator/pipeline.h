@@ -9,7 +9,7 @@
 #include "frames.h"
 
 typedef struct pipeline_spec {
-    uint32_t n_stages;
+    uint32_t n_stages; /* at first, and at most */
     uint32_t n_seq, n_ctx, n_vocab, n_embd;
     uint32_t max_rows;           /* of a FORWARD (-ub) */
     uint32_t max_rows_in_flight; /* of all FORWARDs on their way (-b); at least max_rows */
@@ -65,8 +65,8 @@ void pipeline_forget_seq(pipeline *p, uint32_t seq);
 
 /* The chain begins anew and holds nothing: nothing is in flight, and requests under way start over, from the first position of
  * their sequence; answers that were given are not given again. Sequences without a request are fed again with their next one.
- * Returns how many positions are lost. */
-uint64_t pipeline_restart(pipeline *p);
+ * n_stages: of the new chain, 1 to spec.n_stages. Returns how many positions are lost. */
+uint64_t pipeline_restart(pipeline *p, uint32_t n_stages);
 
 /* Queues what the chain lost of a sequence, and asks for the row at pos again, of which the answer means nothing: after that a
  * LOGITS can be. Done at once if nothing was lost. YL_EINVAL: pos was not fed, or the sequence has a request. */

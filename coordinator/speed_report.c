@@ -41,6 +41,15 @@ static double ms_a_row(const engine_stage *from, const engine_stage *to)
     return n_rows > 0 ? (double)(to->stats.compute_ns - from->stats.compute_ns) * 1e-6 / (double)n_rows : 0;
 }
 
+/* A chain that was wired anew counts from there on, over the stages that it has now. */
+static void forget_other_wirings(speed_report *r)
+{
+    for (uint32_t i = 0; i < r->n_stages; i++) {
+        if (r->before[i].wiring != r->after[i].wiring) r->before[i].stats = (frame_stats){0};
+        if (r->at_first_token[i].wiring != r->after[i].wiring) r->at_first_token[i].stats = (frame_stats){0};
+    }
+}
+
 static void write_stage(const speed_report *r, uint32_t i, console *c)
 {
     const engine_stage *before = &r->before[i], *after = &r->after[i];
@@ -60,6 +69,8 @@ yl_status speed_report_end(speed_report *r, engine *e, console *c, const generat
 {
     yl_status status = engine_stages(e, r->after, err);
     if (status) return status;
+    r->n_stages = engine_n_stages(e);
+    forget_other_wirings(r);
     double n_tokens = result->n_generated > 1 ? (double)result->n_generated - 1 : 0; /* the first came with the prompt */
     console_note(c, "prompt: %zu tokens, %.1f tokens/s, %s after %.2f s", n_prompt, rate((double)n_prompt, result->prompt_ms),
                  r->has_first_token ? "first token" : "read", result->prompt_ms * 1e-3);

@@ -2,7 +2,7 @@
  *
  * HELLO is said once the connection stands, and again until a coordinator answers; a coordinator that is silent too long, or whose
  * connection closes, is gone, and HELLO is for the next one. A coordinator that does not let us in, by its key or by an ERROR, is a
- * reason to end: somebody has to change something. */
+ * reason to end: somebody has to change something. One that has forgotten us is met again. */
 #include "native_shell_internal.h"
 
 #include <string.h>
@@ -41,6 +41,13 @@ static void hear_error(shell *s, const worker_message *m)
     frame f;
     yl_error cause;
     yl_status status = frame_decode(&f, s->scratch, m->data, m->n_bytes, &cause);
+    if (!status && f.error.about == FRAME_HEARTBEAT) { /* we were too slow, and it has gone on without us */
+        if (s->has_coordinator)
+            shell_say(s, 1, "the coordinator at %s has taken us out: joining again", s->links.coordinator_address);
+        if (s->has_coordinator) send_hello(s);
+        s->has_coordinator = false;
+        return;
+    }
     if (!status) {
         status = f.error.status;
         yl_fail(&cause, YL_EPEER, "the coordinator at %s refuses: %.*s", s->links.coordinator_address, (int)f.error.message.n_bytes,

@@ -187,7 +187,7 @@ void worker_link_up(worker *w, uint64_t epoch)
 
 yl_status worker_lose_weights(worker *w, uint64_t epoch, const yl_error *cause, outbox *out, yl_error *err)
 {
-    if (epoch != w->epoch || w->state == WORKER_UNASSIGNED) return YL_OK;
+    if (w->state == WORKER_UNASSIGNED || epoch != w->a.weights_epoch) return YL_OK;
     worker_batch_end(w);
     worker_unassign(w);
     queue_drop_all(&w->data); /* rows of sequences that are gone */

@@ -96,9 +96,8 @@ yl_status worker_receive(worker *w, worker_message message, outbox *out, yl_erro
 void worker_link_up(worker *w, uint64_t epoch);
 
 /* The shell's word that weights which the slice of this epoch uses in place are damaged. The slice is dropped, with all its
- * sequences, and the coordinator told by an ERROR about ASSIGN with *cause. Nothing when another epoch began. Status as
- * worker_step.
- */
+ * sequences, and the coordinator told by an ERROR about ASSIGN with *cause. epoch: with which they were begun (weight_store);
+ * nothing when they are not the slice's any more. Status as worker_step. */
 yl_status worker_lose_weights(worker *w, uint64_t epoch, const yl_error *cause, outbox *out, yl_error *err);
 
 /* What worker_step found. */

@@ -2,6 +2,7 @@
  *
  *   worker.c         queues, and which work comes next
  *   worker_load.c    ASSIGN: memory, weights, READY
+ *   worker_keep.c    weights that outlive an ASSIGN
  *   worker_batch.c   FORWARD and SEQ: rows through the layers of the slice, and on to the next stage
  *   worker_answer.c  the last stage: norm, logits, candidates, RESULT; LOGITS */
 #ifndef YL_WORKER_INTERNAL_H
@@ -45,16 +46,18 @@ typedef struct batch {
     uint32_t next_want; /* first want without an answer */
 } batch;
 
-/* What ASSIGN fixed. Released and made anew by the next one. */
+/* What ASSIGN fixed. Released and made anew by the next one, but for the weights of a slice that stays the same. */
 typedef struct assignment {
     uint64_t coordinator;
     uint32_t stage, n_stages;
     uint32_t n_ctx, n_seq, max_rows;
     frame_load load;
-    bool use_source;     /* the model of weight_source is the one that was assigned */
-    bool use_store;      /* weight_store was asked for its tensors */
-    bool store_is_ready; /* and has found or made them */
-    double store_share;  /* of that work which is done */
+    uint8_t model_id[FRAME_ID_BYTES];
+    uint64_t weights_epoch; /* of the ASSIGN with which the weights were begun: the slice may be kept for later ones */
+    bool use_source;        /* the model of weight_source is the one that was assigned */
+    bool use_store;         /* weight_store was asked for its tensors */
+    bool store_is_ready;    /* and has found or made them */
+    double store_share;     /* of that work which is done */
     char next_endpoint[FRAME_MAX_ENDPOINT + 1];
     uint64_t started; /* counter at ASSIGN */
 
@@ -110,6 +113,10 @@ yl_status worker_load_chunk(worker *w, const frame *f, yl_error *err);
 /* Copies or asks for more weights; *did: there was something to do. Sends READY when all is done. */
 yl_status worker_load_step(worker *w, outbox *out, bool *did, yl_error *err);
 void worker_unassign(worker *w);
+void worker_release_memory(worker *w); /* all that it takes besides the weights */
+
+/* worker_keep.c: are all weights of this slice here? Then they are kept, and all else of the assignment forgotten. */
+bool worker_keep_weights(worker *w, const frame_assign *next);
 
 /* worker_batch.c */
 /* f: decoded from m into batch_scratch; m is taken when it succeeds. */

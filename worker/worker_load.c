@@ -36,17 +36,27 @@ static void plan_buffers(assignment *a, const hparams *hp, bool has_head, buffer
     memcpy(plan, all, sizeof all);
 }
 
-void worker_unassign(worker *w)
+void worker_release_memory(worker *w)
 {
     assignment *a = &w->a;
-    const allocator *alloc = w->env.alloc;
     if (a->slice) {
         buffer_plan plan[N_BUFFERS];
         plan_buffers(a, slice_hparams(a->slice), slice_range_of(a->slice)->has_head, plan);
-        for (int i = 0; i < N_BUFFERS; i++) allocator_release_array(alloc, *plan[i].slot, plan[i].n, plan[i].size);
+        for (int i = 0; i < N_BUFFERS; i++) {
+            allocator_release_array(w->env.alloc, *plan[i].slot, plan[i].n, plan[i].size);
+            *plan[i].slot = NULL;
+        }
     }
     forward_free(a->forward);
     kv_cache_free(a->cache);
+    a->forward = NULL;
+    a->cache = NULL;
+}
+
+void worker_unassign(worker *w)
+{
+    assignment *a = &w->a;
+    worker_release_memory(w);
     slice_free(a->slice);
     if (a->use_store) w->env.store.end(w->env.store.ctx);
     *a = (assignment){0};
@@ -133,15 +143,30 @@ static yl_status ask_store(worker *w, const frame_assign *f, yl_error *err)
     return status;
 }
 
+/* A slice without a byte yet. */
+static yl_status begin_weights(worker *w, const frame_assign *f, yl_error *err)
+{
+    assignment *a = &w->a;
+    a->load = f->load;
+    a->weights_epoch = w->epoch;
+    a->use_source = w->env.source.find && same_model(&f->model_id, &w->env.source.model_id);
+    memcpy(a->model_id, f->model_id.data, f->model_id.n_bytes); /* the decoder takes FRAME_ID_BYTES only */
+    yl_status status = slice_new(&a->slice, &f->hp, &f->range, f->tensors, f->n_tensors, w->env.alloc, err);
+    if (!status && w->env.kernels->wants_tiles) slice_set_tiles(a->slice, w->env.pool);
+    return status;
+}
+
 yl_status worker_assign(worker *w, const frame *f, yl_error *err)
 {
     const frame_assign *as = &f->assign;
     if (f->epoch <= w->epoch && as->coordinator == w->a.coordinator)
         return yl_fail(err, YL_EFORMAT, "ASSIGN of epoch %" PRIu64 ", but this worker is at epoch %" PRIu64, f->epoch, w->epoch);
     worker_batch_end(w);
-    worker_unassign(w);
+    bool is_kept = worker_keep_weights(w, as);
+    if (!is_kept) worker_unassign(w);
     assignment *a = &w->a;
     w->epoch = f->epoch;
+    w->link_is_up = false;
     w->stats = (frame_stats){0};
     a->coordinator = as->coordinator;
     a->stage = as->stage;
@@ -149,16 +174,13 @@ yl_status worker_assign(worker *w, const frame *f, yl_error *err)
     a->n_ctx = as->n_ctx;
     a->n_seq = as->n_seq;
     a->max_rows = as->max_rows;
-    a->load = as->load;
     a->started = worker_counter(w);
-    a->use_source = w->env.source.find && same_model(&as->model_id, &w->env.source.model_id);
     memcpy(a->next_endpoint, as->next_endpoint.data, as->next_endpoint.n_bytes); /* the decoder bounds it by FRAME_MAX_ENDPOINT */
     kv_cache_spec spec = cache_spec(as);
     a->kv_bytes = kv_cache_bytes(&spec);
-    yl_status status = slice_new(&a->slice, &as->hp, &as->range, as->tensors, as->n_tensors, w->env.alloc, err);
-    if (!status && w->env.kernels->wants_tiles) slice_set_tiles(a->slice, w->env.pool);
+    yl_status status = is_kept ? YL_OK : begin_weights(w, as, err);
     if (!status) status = take_buffers(w, as, err);
-    if (!status) status = ask_store(w, as, err);
+    if (!status && !is_kept) status = ask_store(w, as, err);
     if (status) {
         worker_unassign(w);
         return status;

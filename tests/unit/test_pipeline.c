@@ -466,13 +466,37 @@ static void a_restart_feeds_the_sequence_again(void **state)
     assert_int_equal(answer(p, &s, &h), YL_OK);
     uint32_t n_before = h.n;
     assert_true(n_before > 0 && n_before < 10);
-    assert_int_equal(pipeline_restart(p), 40 + s.n_rows + late.n_rows);
+    assert_int_equal(pipeline_restart(p, 2), 40 + s.n_rows + late.n_rows);
     assert_int_equal(pipeline_n_in_flight(p), 0);
     assert_false(pipeline_has_in_flight(p, late.id));
     expect_rows(p, 0, 0, 140, 1, &h);
     assert_true(pipeline_is_done(p, 0));
     assert_int_equal(h.n, 10); /* those from before are not given twice */
     for (uint32_t i = 0; i < 10; i++) assert_int_equal(h.rows[i], wants[i].row);
+    pipeline_free(p);
+}
+
+/* Workers are lost, and the chain that is left is shorter: fewer frames are on their way, and nothing is missing. */
+static void a_restart_may_be_of_fewer_stages(void **state)
+{
+    (void)state;
+    static const uint32_t STAGES[] = {3, 1, 2};
+    pipeline *p = make(3, 1, 16, 1000);
+    heard h = {0};
+    sent s[7];
+    submit(p, 0, 0, 300);
+    for (size_t i = 0; i < sizeof STAGES / sizeof *STAGES; i++) {
+        if (i) pipeline_restart(p, STAGES[i]);
+        uint32_t n = 0;
+        while (n < 7 && take(p, &s[n])) n++;
+        assert_int_equal(n, 2 * STAGES[i]);
+        assert_int_equal(s[0].segments[0].pos, 0);
+    }
+    for (uint32_t i = 0; i < 4; i++) assert_int_equal(answer(p, &s[i], &h), YL_OK);
+    expect_rows(p, 0, s[3].segments[0].pos + s[3].n_rows, 300, 5, &h);
+    assert_true(pipeline_is_done(p, 0));
+    assert_int_equal(h.n, 1);
+    assert_int_equal(h.rows[0], 299);
     pipeline_free(p);
 }
 
@@ -484,7 +508,7 @@ static void what_is_lost_is_fed_with_the_next_request(void **state)
     heard h = {0};
     feed(p, 0, 0, 90);
     feed(p, 1, 0, 50);
-    assert_int_equal(pipeline_restart(p), 140);
+    assert_int_equal(pipeline_restart(p, 1), 140);
     submit(p, 0, 60, 20); /* and it goes back by 30 */
     expect_rows(p, 0, 0, 80, 1, &h);
     assert_int_equal(h.n, 1);
@@ -492,7 +516,7 @@ static void what_is_lost_is_fed_with_the_next_request(void **state)
     submit(p, 0, 80, 1);
     expect_rows(p, 0, 80, 81, 2, &h);
     pipeline_forget_seq(p, 1);
-    assert_int_equal(pipeline_restart(p), 81);
+    assert_int_equal(pipeline_restart(p, 1), 81);
     submit(p, 1, 0, 4);
     expect_rows(p, 1, 0, 4, 1, &h);
     pipeline_free(p);
@@ -507,7 +531,7 @@ static void what_is_lost_can_be_restored(void **state)
     feed(p, 0, 0, 30);
     assert_int_equal(pipeline_restore(p, 0, 29, NULL), YL_OK); /* nothing was lost */
     assert_true(pipeline_is_done(p, 0));
-    pipeline_restart(p);
+    pipeline_restart(p, 2);
     assert_int_equal(pipeline_restore(p, 0, 30, NULL), YL_EINVAL);
     assert_int_equal(pipeline_restore(p, 0, 29, NULL), YL_OK);
     assert_int_equal(pipeline_restore(p, 0, 29, NULL), YL_EINVAL); /* it is being restored */
@@ -542,7 +566,7 @@ static void an_answer_in_pieces_counts_when_it_is_whole(void **state)
         frame f = {.kind = FRAME_RESULT, .result = {.id = s.id, .more = true, .n_answers = 1, .answers = &a}};
         assert_int_equal(pipeline_result(p, &f, hear, &h, NULL), YL_OK);
         if (round == 0) {
-            pipeline_restart(p);
+            pipeline_restart(p, 1);
             continue;
         }
         a.first = 600;
@@ -568,6 +592,7 @@ int main(void)
         cmocka_unit_test(groups_close_their_ranks),
         cmocka_unit_test(nobody_starves),
         cmocka_unit_test(a_restart_feeds_the_sequence_again),
+        cmocka_unit_test(a_restart_may_be_of_fewer_stages),
         cmocka_unit_test(what_is_lost_is_fed_with_the_next_request),
         cmocka_unit_test(what_is_lost_can_be_restored),
         cmocka_unit_test(an_answer_in_pieces_counts_when_it_is_whole),

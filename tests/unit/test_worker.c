@@ -513,6 +513,48 @@ static void weights_can_be_streamed(void **state)
     send_frame(r, &chunk);
     step_all(r);
     expect_error(r, "no chunk was asked for");
+
+    /* The next epoch with the same slice, even of another coordinator and with another context, asks for nothing. */
+    f = assign_frame(r, EPOCH + 1, whole_model(r));
+    f.assign.coordinator++;
+    f.assign.n_ctx = N_CTX / 2;
+    send_frame(r, &f);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_READY);
+    expect_silence(r);
+    assert_int_equal(worker_n_past(r->worker, 0), 0);
+    forward_spec s;
+    forward_of(&s, 0, 1, 0, 5)->f.epoch = EPOCH + 1;
+    send_frame(r, &s.f);
+    step_all(r);
+    assert_memory_equal(mapped, next_answer(r)->result.answers[0].data.data, sizeof mapped);
+    /* Another model does, though its slice looks the same. */
+    static const uint8_t OTHER_ID[FRAME_ID_BYTES] = {1};
+    f = assign_frame(r, EPOCH + 2, whole_model(r));
+    f.assign.coordinator++;
+    f.assign.model_id.data = OTHER_ID;
+    send_frame(r, &f);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_WANT);
+}
+
+/* Damage is found in the background, maybe when the slice is on its second epoch. */
+static void weights_that_were_kept_can_be_lost(void **state)
+{
+    rig *r = *state;
+    make_ready(r);
+    frame f = assign_frame(r, EPOCH + 1, whole_model(r));
+    send_frame(r, &f);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_READY);
+    yl_error cause;
+    yl_fail(&cause, YL_EREPLAY, "layer 1's cache file is damaged");
+    assert_int_equal(worker_lose_weights(r->worker, EPOCH, &cause, &r->outbox, NULL), YL_OK);
+    const frame *answer = next_answer(r);
+    assert_int_equal(answer->kind, FRAME_ERROR);
+    assert_int_equal(answer->epoch, EPOCH + 1);
+    assert_int_equal(answer->error.status, YL_EREPLAY);
+    assert_int_equal(r->memory.n_live, 0);
 }
 
 static void a_slice_that_does_not_fit_is_refused_with_figures(void **state)
@@ -667,6 +709,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_slice_that_does_not_fit_is_refused_with_figures, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_allocation_may_fail, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lost_weights_are_told_and_assigned_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(weights_that_were_kept_can_be_lost, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stages_pass_rows_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(shutdown_stops, set_up, tear_down),
     };

@@ -1,0 +1,42 @@
+/* cluster_internal.h: the state of a cluster, shared by cluster.c (sockets) and cluster_members.c (who is at the other end). */
+#ifndef YL_CLUSTER_INTERNAL_H
+#define YL_CLUSTER_INTERNAL_H
+
+#include <zmq.h>
+
+#include "cluster.h"
+
+struct cluster {
+    cluster_options o;
+    link_hub *hub;
+    link_watch *watch; /* of the router: who is refused, and that somebody left */
+    void *router, *results, *first;
+    endpoint control;
+    char result_endpoint[ENDPOINT_BYTES];
+    char refused[64]; /* who was refused last, and when that was told */
+    uint64_t refused_ms;
+    uint64_t instance, heartbeat_ms, polled_ms;
+    uint64_t probe_until_ms; /* somebody left a moment ago: heartbeats find out who */
+    bool is_gathering;
+    cluster_worker *workers; /* [o.n_places]; n_route 0: nobody */
+    frame_scratch *scratch;
+    frame_bytes bytes; /* of the frame being sent */
+};
+
+/* cluster.c: a line for who wants to know. */
+void cluster_say(const cluster *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* cluster_members.c: place of the worker with this route, or -1. */
+int cluster_find_route(const cluster *c, zmq_msg_t *route);
+/* Notes that a worker is lost, for cluster_tell_lost; the first reason counts. */
+void cluster_note_lost(cluster_worker *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+yl_status cluster_tell_lost(cluster *c, const cluster_handlers *handlers, yl_error *err);
+/* A worker introduces itself: a new one, or one that we know (it repeats HELLO until it hears us). peer: its address; NULL for ipc.
+ * A failure is for it, not for us. */
+yl_status cluster_take_hello(cluster *c, zmq_msg_t *route, const frame_hello *h, const char *peer, yl_error *err);
+void cluster_take_heartbeat(cluster_worker *w, const frame_heartbeat *h, uint64_t now);
+/* When they are due, or somebody left. */
+yl_status cluster_send_heartbeats(cluster *c, uint64_t now, yl_error *err);
+void cluster_check_silence(cluster *c, uint64_t now);
+
+#endif

@@ -1,0 +1,138 @@
+/* engine_failover.c: a worker is lost, and another takes its layers.
+ *
+ * A lost worker leaves a stage without one. Who stands by takes exactly that slice, so that all other stages keep their weights and
+ * only their sequences are fed again. Is nobody there, the layers are cut anew over the workers that are left; is none left, one is
+ * waited for. Then the chain is wired as after any loss (engine_replay.c).
+ *
+ * A worker that is silent, or whose connection closed, is lost however often that happens, as long as there are others. One that
+ * refuses its part or answers what nobody asked may do so again, so that is counted like other losses; and before the chain has
+ * worked it is not the worker that is wrong but what was asked of it, which is final unless somebody stands by. */
+#include "engine_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { WAIT_FACTOR = 6 }; /* of the timeout: how long a worker is waited for when none is left */
+
+static stage *stage_of(engine *e, int worker)
+{
+    for (uint32_t i = 0; i < e->n_stages; i++) {
+        if (worker >= 0 && e->stages[i].worker == worker) return &e->stages[i];
+    }
+    return NULL;
+}
+
+/* The first worker that is no stage, or -1. */
+static int find_standby(engine *e)
+{
+    for (uint32_t i = 0; i < cluster_n_places(e->cluster); i++) {
+        const cluster_worker *w = cluster_worker_at(e->cluster, i);
+        if (w && !w->why_lost[0] && !stage_of(e, (int)i)) return (int)i;
+    }
+    return -1;
+}
+
+static void note(const engine *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note(const engine *e, const char *format, ...)
+{
+    char line[YL_ERROR_MSG_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (e->o.on_note) e->o.on_note(e->o.ctx, line);
+}
+
+yl_status engine_lose_worker(engine *e, uint32_t worker, const char *why, yl_error *err)
+{
+    char name[FRAME_MAX_NAME + 1];
+    snprintf(name, sizeof name, "%s", cluster_worker_at(e->cluster, worker)->name);
+    stage *s = stage_of(e, (int)worker);
+    cluster_drop(e->cluster, worker);
+    if (!s) {
+        note(e, "worker '%s' has left (%s); %u workers are here", name, why, cluster_n_here(e->cluster));
+        return YL_OK;
+    }
+    if (e->locals) return yl_fail(err, YL_EPEER, "worker '%s' was lost: %s", name, why);
+    s->worker = -1;
+    snprintf(s->why_lost, sizeof s->why_lost, "%s", why);
+    e->is_lost = true;
+    return yl_fail(err, YL_EREPLAY, "worker '%s' was lost (%s)", name, why);
+}
+
+yl_status engine_lose_stage(engine *e, stage *s, const yl_error *cause, yl_error *err)
+{
+    if (e->locals || (!e->was_ready && find_standby(e) < 0)) return yl_fail(err, YL_EPEER, "%s", cause->msg);
+    if (s->worker < 0) return yl_fail(err, YL_EREPLAY, "%s", cause->msg); /* it is lost already */
+    yl_status status = engine_count_loss(e, cause, err);
+    return status ? status : engine_lose_worker(e, (uint32_t)s->worker, cause->msg, err);
+}
+
+/* The sentence is told together with what the loss costs, when that is known. */
+static void tell_later(engine *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void tell_later(engine *e, const char *format, ...)
+{
+    if (e->loss.msg[0]) engine_log(e, ENGINE_LOG_WARN, "%s", e->loss.msg);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(e->loss.msg, sizeof e->loss.msg, format, args);
+    va_end(args);
+}
+
+/* Gives a stage without a worker to one that stands by. False: nobody does. */
+static bool replace(engine *e, stage *s)
+{
+    int standby = find_standby(e);
+    if (standby < 0) return false;
+    const char *name = cluster_worker_at(e->cluster, (uint32_t)standby)->name;
+    tell_later(e, "worker '%s' was lost (%s): its layers go to '%s'", s->name, s->why_lost, name);
+    s->worker = standby;
+    snprintf(s->name, sizeof s->name, "%s", name);
+    return true;
+}
+
+/* Fewer stages, for the workers that are left. */
+static yl_status cut_anew(engine *e, yl_error *err)
+{
+    uint32_t n = cluster_n_here(e->cluster);
+    for (uint32_t i = 0; i < e->n_stages; i++) {
+        const stage *s = &e->stages[i];
+        if (s->worker < 0)
+            tell_later(e, "worker '%s' was lost (%s): the layers are shared out over %u worker%s", s->name, s->why_lost, n,
+                       n == 1 ? "" : "s");
+    }
+    e->n_stages = n;
+    yl_status status = engine_cut(e, err);
+    return status ? status : engine_make_stages_of_workers(e, err);
+}
+
+static yl_status wait_for_one(engine *e, yl_error *err)
+{
+    uint64_t now = cluster_now_ms(), limit_ms = (uint64_t)WAIT_FACTOR * e->o.timeout_ms, deadline = now + limit_ms;
+    yl_status status = YL_OK;
+    if (cluster_n_here(e->cluster)) return YL_OK;
+    const stage *last = &e->stages[0];
+    engine_log(e, ENGINE_LOG_WARN, "worker '%s' was lost (%s), and none is left: waiting %.0f s for one to join", last->name,
+               last->why_lost, (double)limit_ms / 1e3);
+    cluster_set_gathering(e->cluster, true);
+    while (!status && !cluster_n_here(e->cluster)) {
+        if (cluster_now_ms() > deadline)
+            return yl_fail(err, YL_EPEER,
+                           "worker '%s' was lost (%s), none is left, and within %.0f s (6 times --timeout) none has joined",
+                           last->name, last->why_lost, (double)limit_ms / 1e3);
+        status = engine_wait_a_moment(e, err);
+    }
+    cluster_set_gathering(e->cluster, false);
+    return status;
+}
+
+yl_status engine_fill_chain(engine *e, yl_error *err)
+{
+    e->epoch++; /* what still comes from the chain as it was is of no use */
+    yl_status status = wait_for_one(e, err);
+    for (uint32_t i = 0; i < e->n_stages && !status; i++) {
+        if (e->stages[i].worker < 0 && !replace(e, &e->stages[i])) return cut_anew(e, err);
+    }
+    return status;
+}

@@ -1,0 +1,243 @@
+/* test_failover.c: workers that are lost in the middle of an answer, as real processes over TCP, and a text that must not show it.
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "child.h"
+#include "model_maker.h"
+#include "scratch_dir.h"
+
+#define YLLAMA YLLAMA_BIN_DIR "/yllama"
+#define WORKER YLLAMA_BIN_DIR "/yllama-worker"
+
+enum { PATIENCE_MS = 60000, N_STAGES = 3, N_WORKERS = 5, N_PROMPT = 6000, N_TOKENS = 1000, MAX_ARGS = 40 };
+
+static const char *const NAMES[N_WORKERS] = {"a", "b", "c", "d", "e"};
+
+typedef struct rig {
+    scratch_dir dir;
+    char model[SCRATCH_PATH_BYTES], address[64];
+    char short_text[CHILD_OUTPUT_BYTES], long_text[CHILD_OUTPUT_BYTES]; /* undisturbed answers to the two prompts */
+    char prompt[N_PROMPT + 1];
+    child coordinator, workers[N_WORKERS];
+} rig;
+
+static void new_address(rig *r)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t n = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, n), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
+    close(fd);
+    snprintf(r->address, sizeof r->address, "tcp://127.0.0.1:%u", ntohs(a.sin_port));
+}
+
+/* An answer that is sampled, so that one other bit would make another text soon. The chain's flags follow. */
+static void start_answer(rig *r, bool is_long, ...)
+{
+    const char *argv[MAX_ARGS] = {YLLAMA,
+                                  "run",
+                                  "-m",
+                                  r->model,
+                                  "-p",
+                                  is_long ? r->prompt : "abc",
+                                  "-n",
+                                  is_long ? "100" : "1000",
+                                  "--ignore-eos",
+                                  "--seed",
+                                  "7",
+                                  "--temp",
+                                  "0.9",
+                                  "-c",
+                                  "8192",
+                                  "-ub",
+                                  "16"};
+    size_t n = 17;
+    va_list args;
+    va_start(args, is_long);
+    while (n < MAX_ARGS - 1 && (argv[n] = va_arg(args, const char *))) n++;
+    va_end(args);
+    child_end(&r->coordinator);
+    assert_true(child_start(&r->coordinator, argv, NULL, r->dir.path));
+}
+
+static void start_worker(rig *r, int i)
+{
+    const char *argv[] = {WORKER, "--connect", r->address, "--name", NAMES[i], "-t", "1", "--timeout", "1", NULL};
+    child_end(&r->workers[i]);
+    assert_true(child_start(&r->workers[i], argv, NULL, r->dir.path));
+}
+
+static void expect_words(child *c, const char *words)
+{
+    if (!child_wait_for_words(c, words, PATIENCE_MS)) fail_msg("'%s' does not say '%s'", c->err, words);
+}
+
+static void expect_end(child *c, int code, const char *words)
+{
+    if (!child_wait(c, PATIENCE_MS)) fail_msg("it does not end: %s", c->err);
+    if (c->exit_code != code) fail_msg("exit code %d, not %d: %s", c->exit_code, code, c->err);
+    if (words && !strstr(c->err, words)) fail_msg("'%s' does not say '%s'", c->err, words);
+}
+
+static void expect_text(rig *r, bool is_long)
+{
+    expect_end(&r->coordinator, 0, "tokens/s");
+    assert_string_equal(r->coordinator.out, is_long ? r->long_text : r->short_text);
+}
+
+static int set_up(void **state)
+{
+    rig *r = calloc(1, sizeof *r);
+    *state = r;
+    if (!scratch_dir_init(&r->dir)) return -1;
+    model_spec spec = model_spec_default();
+    spec.hp.n_layer = 6;
+    spec.hp.n_ctx_train = 8192;
+    yl_error err = {0};
+    if (model_maker_write(scratch_dir_path(&r->dir, r->model, "m.gguf"), &spec, &err)) fail_msg("%s", err.msg);
+    for (int i = 0; i < N_PROMPT; i++) r->prompt[i] = (char)('a' + i * i % 23);
+    start_answer(r, false, "--local", "1", NULL);
+    expect_end(&r->coordinator, 0, NULL);
+    memcpy(r->short_text, r->coordinator.out, sizeof r->short_text);
+    start_answer(r, true, "--local", "1", NULL);
+    expect_end(&r->coordinator, 0, NULL);
+    memcpy(r->long_text, r->coordinator.out, sizeof r->long_text);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    rig *r = *state;
+    child_end(&r->coordinator);
+    for (int i = 0; i < N_WORKERS; i++) child_end(&r->workers[i]);
+    scratch_dir_clear(&r->dir);
+    free(r);
+    return 0;
+}
+
+static void pause_ms(long ms)
+{
+    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+    nanosleep(&t, NULL);
+}
+
+typedef enum phase { WHILE_LOADING, IN_PROMPT, IN_ANSWER } phase;
+
+/* Three workers and n that stand by; they join one after the other, so that the first three are the stages. */
+static void start_cluster(rig *r, phase when, int n_standby)
+{
+    new_address(r);
+    start_answer(r, when == IN_PROMPT, "--workers", "3", "--listen", r->address, "--timeout", "1", NULL);
+    expect_words(&r->coordinator, "waiting for 3 workers");
+    for (int i = 0; i < N_STAGES - 1; i++) {
+        char words[64];
+        start_worker(r, i);
+        snprintf(words, sizeof words, "worker '%s' has joined", NAMES[i]);
+        expect_words(&r->coordinator, words);
+    }
+    start_worker(r, N_STAGES - 1);
+    expect_words(&r->coordinator, "3 of 3 workers are here");
+    for (int i = N_STAGES; i < N_STAGES + n_standby && when != WHILE_LOADING; i++) {
+        start_worker(r, i);
+        expect_words(&r->coordinator, "it stands by");
+    }
+    if (when == IN_PROMPT) pause_ms(50);
+    if (when == IN_ANSWER) assert_true(child_wait_for_output(&r->coordinator, 40, PATIENCE_MS));
+}
+
+/* Ends or stops a stage's worker; the text must come to its end as if nothing had been. */
+static void lose_a_stage(rig *r, int stage, phase when, int how, int n_standby)
+{
+    print_message("stage %d, phase %d, signal %d, %d standing by\n", stage, (int)when, how, n_standby);
+    start_cluster(r, when, n_standby);
+    kill(r->workers[stage].pid, how);
+    if (when == WHILE_LOADING && n_standby) start_worker(r, N_STAGES);
+    char words[64];
+    snprintf(words, sizeof words, "worker '%s' was lost", NAMES[stage]);
+    expect_words(&r->coordinator, words);
+    expect_text(r, when == IN_PROMPT);
+    if (n_standby && when != WHILE_LOADING) assert_non_null(strstr(r->coordinator.err, "its layers go to 'd'"));
+    if (!n_standby) assert_non_null(strstr(r->coordinator.err, "the layers are shared out over 2 workers"));
+    for (int i = 0; i < N_WORKERS; i++) child_end(&r->workers[i]);
+}
+
+static void a_worker_that_was_killed_is_replaced(void **state)
+{
+    for (int stage = 0; stage < N_STAGES; stage++) {
+        lose_a_stage(*state, stage, IN_ANSWER, SIGKILL, 1);
+        lose_a_stage(*state, stage, IN_PROMPT, SIGKILL, 1);
+        lose_a_stage(*state, stage, WHILE_LOADING, SIGKILL, 1);
+    }
+}
+
+static void a_worker_that_hangs_is_replaced(void **state)
+{
+    for (int stage = 0; stage < N_STAGES; stage++) {
+        lose_a_stage(*state, stage, IN_ANSWER, SIGSTOP, 1);
+        lose_a_stage(*state, stage, IN_PROMPT, SIGSTOP, 1);
+    }
+}
+
+static void those_that_are_left_share_the_layers(void **state)
+{
+    for (int stage = 0; stage < N_STAGES; stage++) {
+        lose_a_stage(*state, stage, IN_ANSWER, stage == 1 ? SIGSTOP : SIGKILL, 0);
+        lose_a_stage(*state, stage, IN_PROMPT, SIGKILL, 0);
+    }
+}
+
+/* One is lost after another, and those that wake up again, or are started again, stand by for the next. */
+static void who_comes_back_stands_by(void **state)
+{
+    rig *r = *state;
+    start_cluster(r, IN_ANSWER, 1);
+    kill(r->workers[1].pid, SIGSTOP);
+    expect_words(&r->coordinator, "worker 'b' was lost");
+    expect_words(&r->coordinator, "its layers go to 'd'");
+    size_t n_out = r->coordinator.n_out;
+    kill(r->workers[1].pid, SIGCONT);
+    expect_words(&r->workers[1], "has taken us out");
+    assert_true(child_wait_for_output(&r->coordinator, n_out + 10, PATIENCE_MS));
+    expect_text(r, false);
+}
+
+static void a_worker_is_waited_for_when_none_is_left(void **state)
+{
+    rig *r = *state;
+    start_cluster(r, IN_ANSWER, 0);
+    for (int i = 0; i < N_STAGES; i++) kill(r->workers[i].pid, SIGKILL);
+    expect_words(&r->coordinator, "none is left: waiting 6 s for one to join");
+    start_worker(r, 4);
+    expect_words(&r->coordinator, "worker 'e' has joined");
+    expect_text(r, false);
+
+    start_cluster(r, IN_ANSWER, 0);
+    for (int i = 0; i < N_STAGES; i++) kill(r->workers[i].pid, SIGKILL);
+    expect_end(&r->coordinator, 3, "within 6 s (6 times --timeout) none has joined");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_worker_that_was_killed_is_replaced),     cmocka_unit_test(a_worker_that_hangs_is_replaced),
+        cmocka_unit_test(those_that_are_left_share_the_layers),     cmocka_unit_test(who_comes_back_stands_by),
+        cmocka_unit_test(a_worker_is_waited_for_when_none_is_left),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
