@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WAIT_MS = 100, STALL_FACTOR = 2 };
+enum { WAIT_MS = 100, STALL_FACTOR = 2, ENDING_MS = 100 };
 
 void engine_log(const engine *e, engine_log_level level, const char *format, ...)
 {
@@ -195,12 +195,12 @@ yl_status engine_pump(engine *e, uint32_t wait_ms, yl_error *err)
     cluster_handlers handlers = {take_frame, take_loss, e};
     yl_status status = cluster_poll(e->cluster, wait_ms, &handlers, &idle, err);
     if (!status) status = check_chain(e, err);
-    /* That a process ended is a better reason than the silence it led to. */
+    /* That a process ended is a better reason than the silence it led to; its connection closes a moment before it is gone. */
     uint64_t now = cluster_now_ms();
     if (status == YL_EPEER || (!status && now - e->checked_ms >= WAIT_MS)) {
         e->checked_ms = now;
         yl_error died;
-        if (e->locals && local_workers_check(e->locals, &died)) {
+        if (e->locals && local_workers_check(e->locals, status ? ENDING_MS : 0, &died)) {
             *err = died;
             return YL_EPEER;
         }

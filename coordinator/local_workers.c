@@ -94,7 +94,7 @@ yl_status local_workers_start(local_workers *w, const char *name, const char *co
     return YL_OK;
 }
 
-yl_status local_workers_check(local_workers *w, yl_error *err)
+static yl_status check_now(local_workers *w, yl_error *err)
 {
     for (size_t i = 0; i < w->n; i++) {
         process *p = &w->processes[i];
@@ -109,6 +109,16 @@ yl_status local_workers_check(local_workers *w, yl_error *err)
                        (long)pid, WEXITSTATUS(how));
     }
     return YL_OK;
+}
+
+yl_status local_workers_check(local_workers *w, uint32_t patience_ms, yl_error *err)
+{
+    const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
+    for (uint32_t waited = 0;; waited += 2) {
+        yl_status status = check_now(w, err);
+        if (status || waited >= patience_ms) return status;
+        nanosleep(&pause, NULL);
+    }
 }
 
 static bool all_ended(local_workers *w)

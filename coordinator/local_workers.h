@@ -19,8 +19,8 @@ const char *local_workers_dir(const local_workers *w);
 /* Starts argv[0] with argv (NULL-terminated). log_path: its stderr is appended there; NULL: to ours. */
 yl_status local_workers_start(local_workers *w, const char *name, const char *const *argv, const char *log_path, yl_error *err);
 
-/* YL_EPEER when a process has ended that was not told to; the message names it and how it ended. */
-yl_status local_workers_check(local_workers *w, yl_error *err);
+/* YL_EPEER when a process has ended that was not told to, or does within patience_ms; the message names it and how it ended. */
+yl_status local_workers_check(local_workers *w, uint32_t patience_ms, yl_error *err);
 
 /* Waits until all have ended, or patience_ms have passed. True: all have. */
 bool local_workers_wait(local_workers *w, uint32_t patience_ms);
