@@ -24,7 +24,27 @@
 #define YLLAMA YLLAMA_BIN_DIR "/yllama"
 #define WORKER YLLAMA_BIN_DIR "/yllama-worker"
 
-enum { PATIENCE_MS = 60000, N_STAGES = 3, N_WORKERS = 5, N_PROMPT = 6000, N_TOKENS = 1000, MAX_ARGS = 40 };
+/* Sanitizers make programs many times slower: shorter texts, and more patience with who is silent. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_SLOW 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define IS_SLOW 1
+#endif
+#endif
+#ifdef IS_SLOW
+#define TIMEOUT "4"
+#define SIX_TIMEOUTS "24"
+enum { N_PROMPT = 1500 };
+static const char N_TOKENS[] = "300";
+#else
+#define TIMEOUT "2"
+#define SIX_TIMEOUTS "12"
+enum { N_PROMPT = 6000 };
+static const char N_TOKENS[] = "1000";
+#endif
+
+enum { PATIENCE_MS = 60000, N_STAGES = 3, N_WORKERS = 5, MAX_ARGS = 40 };
 
 static const char *const NAMES[N_WORKERS] = {"a", "b", "c", "d", "e"};
 
@@ -48,7 +68,7 @@ static void new_address(rig *r)
 }
 
 /* An answer that is sampled, so that one other bit would make another text soon. The chain's flags follow. */
-static void start_answer(rig *r, bool is_long, ...)
+static void start_answer(rig *r, int is_long, ...)
 {
     const char *argv[MAX_ARGS] = {YLLAMA,
                                   "run",
@@ -57,7 +77,7 @@ static void start_answer(rig *r, bool is_long, ...)
                                   "-p",
                                   is_long ? r->prompt : "abc",
                                   "-n",
-                                  is_long ? "100" : "1000",
+                                  is_long ? "100" : N_TOKENS,
                                   "--ignore-eos",
                                   "--seed",
                                   "7",
@@ -78,7 +98,7 @@ static void start_answer(rig *r, bool is_long, ...)
 
 static void start_worker(rig *r, int i)
 {
-    const char *argv[] = {WORKER, "--connect", r->address, "--name", NAMES[i], "-t", "1", "--timeout", "1", NULL};
+    const char *argv[] = {WORKER, "--connect", r->address, "--name", NAMES[i], "-t", "1", "--timeout", TIMEOUT, NULL};
     child_end(&r->workers[i]);
     assert_true(child_start(&r->workers[i], argv, NULL, r->dir.path));
 }
@@ -143,7 +163,7 @@ typedef enum phase { WHILE_LOADING, IN_PROMPT, IN_ANSWER } phase;
 static void start_cluster(rig *r, phase when, int n_standby)
 {
     new_address(r);
-    start_answer(r, when == IN_PROMPT, "--workers", "3", "--listen", r->address, "--timeout", "1", NULL);
+    start_answer(r, when == IN_PROMPT, "--workers", "3", "--listen", r->address, "--timeout", TIMEOUT, NULL);
     expect_words(&r->coordinator, "waiting for 3 workers");
     for (int i = 0; i < N_STAGES - 1; i++) {
         char words[64];
@@ -222,14 +242,14 @@ static void a_worker_is_waited_for_when_none_is_left(void **state)
     rig *r = *state;
     start_cluster(r, IN_ANSWER, 0);
     for (int i = 0; i < N_STAGES; i++) kill(r->workers[i].pid, SIGKILL);
-    expect_words(&r->coordinator, "none is left: waiting 6 s for one to join");
+    expect_words(&r->coordinator, "none is left: waiting " SIX_TIMEOUTS " s for one to join");
     start_worker(r, 4);
     expect_words(&r->coordinator, "worker 'e' has joined");
     expect_text(r, false);
 
     start_cluster(r, IN_ANSWER, 0);
     for (int i = 0; i < N_STAGES; i++) kill(r->workers[i].pid, SIGKILL);
-    expect_end(&r->coordinator, 3, "within 6 s (6 times --timeout) none has joined");
+    expect_end(&r->coordinator, 3, "within " SIX_TIMEOUTS " s (6 times --timeout) none has joined");
 }
 
 int main(void)
