@@ -6,6 +6,7 @@
 #include "engine_internal.h"
 
 #include "cpus.h"
+#include "memory_use.h"
 #include "model_identity.h"
 #include "placement.h"
 
@@ -123,18 +124,6 @@ static yl_status make_stages(engine *e, yl_error *err)
     return engine_cut(e, err);
 }
 
-static uint64_t available_bytes(void)
-{
-    FILE *f = fopen("/proc/meminfo", "re");
-    char line[128];
-    unsigned long long kib = 0;
-    while (f && fgets(line, sizeof line, f)) {
-        if (sscanf(line, "MemAvailable: %llu", &kib) == 1) break;
-    }
-    if (f) fclose(f);
-    return kib * 1024;
-}
-
 /* All local workers share this machine, so their sum is held against it before any starts. */
 static yl_status check_memory(const engine *e, yl_error *err)
 {
@@ -144,7 +133,7 @@ static yl_status check_memory(const engine *e, yl_error *err)
     uint64_t page = kv_run_bytes(o->type_k, e->hp.n_embd_head) + kv_run_bytes(o->type_v, e->hp.n_embd_head);
     double kv = n_heads * (double)page / KV_PAGE_POSITIONS * e->n_ctx * o->n_seq;
     bool copied = o->stream_weights || o->load == FRAME_LOAD_HEAP;
-    double needed = kv + (copied ? weights : 0), available = (double)available_bytes();
+    double needed = kv + (copied ? weights : 0), available = (double)memory_use_available();
     if (available > 0 && needed > available)
         return yl_fail(err, YL_ENOMEM,
                        "%s: needs %.0f MiB (weights %.0f%s, KV cache for %u positions %.0f), but %.0f MiB are free: use a smaller "

@@ -8,6 +8,7 @@
 
 #include "kernels.h"
 #include "machine_limits.h"
+#include "memory_use.h"
 #include "plan_machines.h"
 #include "thread_pool.h"
 
@@ -27,18 +28,6 @@ static yl_status measure(machine_limits *own, machine_limits *all, uint32_t n, u
     return status;
 }
 
-static uint64_t available_bytes(void)
-{
-    FILE *f = fopen("/proc/meminfo", "re");
-    char line[128];
-    unsigned long long kib = 0;
-    while (f && fgets(line, sizeof line, f)) {
-        if (sscanf(line, "MemAvailable: %llu", &kib) == 1) break;
-    }
-    if (f) fclose(f);
-    return kib * 1024;
-}
-
 yl_status plan_machines_local(plan_machines *out, uint32_t n, uint32_t n_threads, uint64_t fixed_bytes, uint64_t *free_bytes,
                               yl_error *err)
 {
@@ -46,7 +35,7 @@ yl_status plan_machines_local(plan_machines *out, uint32_t n, uint32_t n_threads
     if (n == 0 || n > PLACEMENT_MAX_NODES || n_threads == 0 || n_threads > THREAD_POOL_MAX / n)
         return yl_fail(err, YL_EINVAL, "at most %d workers and %d threads of all of them can be planned", PLACEMENT_MAX_NODES,
                        THREAD_POOL_MAX);
-    *free_bytes = available_bytes();
+    *free_bytes = memory_use_available();
     if (*free_bytes == 0)
         return yl_fail(err, YL_EIO, "this machine does not say how much memory is free: describe it with --assume");
     machine_limits own, all;

@@ -1,12 +1,11 @@
 /* native_shell.c: the I/O thread of a worker process: one loop over the sockets, what becomes of their connections, and the compute
  * thread's mailbox. */
+#include "memory_use.h"
 #include "native_shell_internal.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -35,29 +34,10 @@ void shell_say(const shell *s, int level, const char *format, ...)
     s->options->log(level, line);
 }
 
-/* A number of kB out of a file of "Name:   123 kB" lines, in bytes; 0: not there. */
-static uint64_t proc_bytes(const char *path, const char *name)
-{
-    FILE *f = fopen(path, "re");
-    if (!f) return 0;
-    char line[256];
-    uint64_t kib = 0;
-    size_t n = strlen(name);
-    while (fgets(line, sizeof line, f)) {
-        if (!strncmp(line, name, n) && line[n] == ':') {
-            kib = strtoull(line + n + 1, NULL, 10);
-            break;
-        }
-    }
-    fclose(f);
-    return kib * 1024;
-}
-
 static uint64_t resident(void *ctx, uint64_t *peak)
 {
     (void)ctx;
-    *peak = proc_bytes("/proc/self/status", "VmHWM");
-    return proc_bytes("/proc/self/status", "VmRSS");
+    return memory_use_resident(peak);
 }
 
 /* ---- sending ---- */
@@ -246,7 +226,7 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
     shell s = {.options = &o};
     yl_error cause;
     if (native_notify_open(&s.notify, &cause)) shell_say(&s, 0, "%s", cause.msg);
-    if (!o.memory_bytes) o.memory_bytes = proc_bytes("/proc/meminfo", "MemAvailable");
+    if (!o.memory_bytes) o.memory_bytes = memory_use_available();
     if (getrandom(&s.instance, sizeof s.instance, 0) != (ssize_t)sizeof s.instance)
         s.instance = now_ns(NULL) ^ ((uint64_t)getpid() << 40);
     yl_status status = YL_OK;
