@@ -58,6 +58,7 @@ typedef struct assignment {
     bool use_store;         /* weight_store was asked for its tensors */
     bool store_is_ready;    /* and has found or made them */
     double store_share;     /* of that work which is done */
+    uint64_t loaded;        /* worker_loaded_bytes, as of the last step that loaded */
     char next_endpoint[FRAME_MAX_ENDPOINT + 1];
     uint64_t started; /* counter at ASSIGN */
 

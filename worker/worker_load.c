@@ -301,7 +301,7 @@ yl_status worker_load_chunk(worker *w, const frame *f, yl_error *err)
     return status;
 }
 
-uint64_t worker_loaded_bytes(const worker *w)
+static uint64_t count_loaded(const worker *w)
 {
     const assignment *a = &w->a;
     if (!a->slice) return 0;
@@ -310,6 +310,11 @@ uint64_t worker_loaded_bytes(const worker *w)
     uint64_t n_bytes = a->load_offset;
     for (uint32_t i = 0; i < a->load_tensor; i++) n_bytes += slice_tensor_bytes(a->slice, i);
     return n_bytes;
+}
+
+uint64_t worker_loaded_bytes(const worker *w)
+{
+    return w->a.loaded;
 }
 
 static yl_status say_ready(worker *w, outbox *out, yl_error *err)
@@ -324,7 +329,7 @@ static yl_status say_ready(worker *w, outbox *out, yl_error *err)
     return worker_send(w, out, WORKER_TO_COORDINATOR, &f, err);
 }
 
-yl_status worker_load_step(worker *w, outbox *out, bool *did, yl_error *err)
+static yl_status load_some(worker *w, outbox *out, bool *did, yl_error *err)
 {
     assignment *a = &w->a;
     if (w->state == WORKER_LINKING) {
@@ -346,4 +351,11 @@ yl_status worker_load_step(worker *w, outbox *out, bool *did, yl_error *err)
         return load_locally(w, err);
     }
     return ask_for_chunks(w, out, did, err);
+}
+
+yl_status worker_load_step(worker *w, outbox *out, bool *did, yl_error *err)
+{
+    yl_status status = load_some(w, out, did, err);
+    w->a.loaded = count_loaded(w);
+    return status;
 }
