@@ -24,7 +24,7 @@ void engine_log(const engine *e, engine_log_level level, const char *format, ...
     e->o.on_log(e->o.ctx, level, line);
 }
 
-static stage *stage_of_worker(engine *e, int worker)
+stage *engine_stage_of_worker(engine *e, int worker)
 {
     for (uint32_t i = 0; i < e->n_stages; i++) {
         if (worker >= 0 && e->stages[i].worker == worker) return &e->stages[i];
@@ -153,7 +153,7 @@ static yl_status take_frame_of_epoch(engine *e, stage *s, const frame *f, yl_err
 static yl_status take_frame(void *ctx, int worker, const frame *f, yl_error *err)
 {
     engine *e = ctx;
-    stage *s = stage_of_worker(e, worker);
+    stage *s = engine_stage_of_worker(e, worker);
     if (f->kind == FRAME_ERROR) return take_error(e, s, f->epoch, &f->error, err);
     if (f->epoch != e->epoch) return YL_OK; /* of a wiring that is over */
     yl_error cause;

@@ -15,20 +15,12 @@
 
 enum { WAIT_FACTOR = 6 }; /* of the timeout: how long a worker is waited for when none is left */
 
-static stage *stage_of(engine *e, int worker)
-{
-    for (uint32_t i = 0; i < e->n_stages; i++) {
-        if (worker >= 0 && e->stages[i].worker == worker) return &e->stages[i];
-    }
-    return NULL;
-}
-
 /* The first worker that is no stage, or -1. */
 static int find_standby(engine *e)
 {
     for (uint32_t i = 0; i < cluster_n_places(e->cluster); i++) {
         const cluster_worker *w = cluster_worker_at(e->cluster, i);
-        if (w && !w->why_lost[0] && !stage_of(e, (int)i)) return (int)i;
+        if (w && !w->why_lost[0] && !engine_stage_of_worker(e, (int)i)) return (int)i;
     }
     return -1;
 }
@@ -48,7 +40,7 @@ yl_status engine_lose_worker(engine *e, uint32_t worker, const char *why, yl_err
 {
     char name[FRAME_MAX_NAME + 1];
     snprintf(name, sizeof name, "%s", cluster_worker_at(e->cluster, worker)->name);
-    stage *s = stage_of(e, (int)worker);
+    stage *s = engine_stage_of_worker(e, (int)worker);
     cluster_drop(e->cluster, worker);
     if (!s) {
         note(e, "worker '%s' has left (%s); %u workers are here", name, why, cluster_n_here(e->cluster));

@@ -71,6 +71,9 @@ struct engine {
 /* Waits up to wait_ms for frames and handles them; notices workers that ended. YL_EREPLAY: engine_recover is due. */
 yl_status engine_pump(engine *e, uint32_t wait_ms, yl_error *err);
 
+/* The stage whose worker this is; NULL: none (worker < 0: nobody's). */
+stage *engine_stage_of_worker(engine *e, int worker);
+
 /* A line for the caller's log. */
 void engine_log(const engine *e, engine_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

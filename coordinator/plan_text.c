@@ -6,7 +6,7 @@
 
 #include "plan.h"
 #include "quantity.h"
-#include "speed_report.h"
+#include "slice_range.h"
 
 enum { NUMBER_BYTES = 32, PLACE_BYTES = 96 };
 
