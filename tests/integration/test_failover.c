@@ -8,16 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
-#include "child.h"
+#include "expect_child.h"
 #include "model_maker.h"
 #include "scratch_dir.h"
 
@@ -45,7 +39,7 @@ enum { N_PROMPT = 6000, STAGE_STEP = 1 };
 static const char N_TOKENS[] = "1000";
 #endif
 
-enum { PATIENCE_MS = 60000, N_STAGES = 3, N_WORKERS = 5, MAX_ARGS = 40 };
+enum { N_STAGES = 3, N_WORKERS = 5, MAX_ARGS = 40 };
 
 static const char *const NAMES[N_WORKERS] = {"a", "b", "c", "d", "e"};
 
@@ -59,13 +53,7 @@ typedef struct rig {
 
 static void new_address(rig *r)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t n = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, n), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
-    close(fd);
-    snprintf(r->address, sizeof r->address, "tcp://127.0.0.1:%u", ntohs(a.sin_port));
+    snprintf(r->address, sizeof r->address, "tcp://127.0.0.1:%u", free_port());
 }
 
 /* An answer that is sampled, so that one other bit would make another text soon. The chain's flags follow. */
@@ -104,24 +92,12 @@ static void start_worker(rig *r, int i)
     assert_true(child_start(&r->workers[i], argv, NULL, r->dir.path));
 }
 
-static void expect_words(child *c, const char *words)
-{
-    if (!child_wait_for_words(c, words, PATIENCE_MS)) fail_msg("'%s' does not say '%s'", c->err, words);
-}
-
 static void expect_one_of(child *c, const char *first, const char *second)
 {
     for (int ms = 0; ms < PATIENCE_MS; ms += 100) {
         if (child_wait_for_words(c, first, 50) || child_wait_for_words(c, second, 50)) return;
     }
     fail_msg("'%s' says neither '%s' nor '%s'", c->err, first, second);
-}
-
-static void expect_end(child *c, int code, const char *words)
-{
-    if (!child_wait(c, PATIENCE_MS)) fail_msg("it does not end: %s", c->err);
-    if (c->exit_code != code) fail_msg("exit code %d, not %d: %s", c->exit_code, code, c->err);
-    if (words && !strstr(c->err, words)) fail_msg("'%s' does not say '%s'", c->err, words);
 }
 
 static void expect_text(rig *r, bool is_long)
@@ -158,12 +134,6 @@ static int tear_down(void **state)
     scratch_dir_clear(&r->dir);
     free(r);
     return 0;
-}
-
-static void pause_ms(long ms)
-{
-    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
-    nanosleep(&t, NULL);
 }
 
 typedef enum phase { WHILE_LOADING, IN_PROMPT, IN_ANSWER } phase;

@@ -9,10 +9,10 @@
 
 #include <cmocka.h>
 #include <glob.h>
-#include <time.h>
 #include <zmq.h>
 
 #include "engine.h"
+#include "expect_child.h"
 #include "model_maker.h"
 #include "prng.h"
 #include "scratch_dir.h"
@@ -121,12 +121,6 @@ static void send_rubbish(void *socket)
     frame_bytes_clear(&frame_out);
     zmq_send(socket, "many", 4, ZMQ_SNDMORE);
     zmq_send(socket, "parts", 5, 0);
-}
-
-static void pause_ms(long ms)
-{
-    struct timespec t = {.tv_nsec = ms * 1000000L};
-    nanosleep(&t, NULL);
 }
 
 static void strangers_change_nothing(void **state)

@@ -14,11 +14,10 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <zmq.h>
 
-#include "child.h"
 #include "cluster_key.h"
+#include "expect_child.h"
 #include "frames.h"
 #include "model_maker.h"
 #include "prng.h"
@@ -27,7 +26,7 @@
 #define YLLAMA YLLAMA_BIN_DIR "/yllama"
 #define WORKER YLLAMA_BIN_DIR "/yllama-worker"
 
-enum { PATIENCE_MS = 60000, N_WORKERS = 3, MAX_ARGS = 40 };
+enum { N_WORKERS = 3, MAX_ARGS = 40 };
 
 /* Tokens that take some seconds. */
 #ifdef __SANITIZE_THREAD__
@@ -42,17 +41,6 @@ typedef struct rig {
     char address[64], wildcard[64]; /* of control */
     child coordinator, workers[N_WORKERS];
 } rig;
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t n = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, n), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
-    close(fd);
-    return ntohs(a.sin_port);
-}
 
 static void write_key(const char *path)
 {
@@ -120,18 +108,6 @@ static void start_worker(rig *r, int i, const char *address, const char *name, .
     va_start(args, name);
     start_list(r, &r->workers[i], WORKER, first, args);
     va_end(args);
-}
-
-static void expect_end(child *c, int code, const char *words)
-{
-    if (!child_wait(c, PATIENCE_MS)) fail_msg("it does not end: %s", c->err);
-    if (c->exit_code != code) fail_msg("exit code %d, not %d: %s", c->exit_code, code, c->err);
-    if (words && !strstr(c->err, words)) fail_msg("'%s' does not say '%s'", c->err, words);
-}
-
-static void expect_words(child *c, const char *words)
-{
-    if (!child_wait_for_words(c, words, PATIENCE_MS)) fail_msg("'%s' does not say '%s'", c->err, words);
 }
 
 static size_t read_file(const char *path, uint8_t *out, size_t capacity)
@@ -402,12 +378,6 @@ static void addresses_that_cannot_be_used(void **state)
 }
 
 /* ---- strangers ---- */
-
-static void pause_ms(long ms)
-{
-    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
-    nanosleep(&t, NULL);
-}
 
 /* Bytes that are not ZeroMQ's, and connections that say nothing. */
 static void send_raw(uint16_t port)

@@ -12,14 +12,12 @@
 
 #include <cmocka.h>
 
-#include "child.h"
+#include "expect_child.h"
 #include "model_maker.h"
 #include "scratch_dir.h"
 
 #define YLLAMA YLLAMA_BIN_DIR "/yllama"
 #define WORKER YLLAMA_BIN_DIR "/yllama-worker"
-
-enum { PATIENCE_MS = 60000 };
 
 typedef struct rig {
     scratch_dir dir;
@@ -77,12 +75,9 @@ static child *start_long_answer(rig *r)
 }
 
 /* It ends with this code, says this, and leaves no process and no socket. */
-static void expect_end(rig *r, int code, const char *words)
+static void expect_clean_end(rig *r, int code, const char *words)
 {
-    child *c = &r->child;
-    if (!child_wait(c, PATIENCE_MS)) fail_msg("it does not end: %s", c->err);
-    if (c->exit_code != code) fail_msg("exit code %d, not %d: %s", c->exit_code, code, c->err);
-    if (words && !strstr(c->err, words)) fail_msg("'%s' does not say '%s'", c->err, words);
+    expect_end(&r->child, code, words);
     char sockets[SCRATCH_PATH_BYTES];
     scratch_dir_path(&r->dir, sockets, "yllama-");
     assert_true(processes_gone(sockets, 5000));
@@ -102,10 +97,10 @@ static void a_finished_answer_leaves_nothing(void **state)
 {
     rig *r = *state;
     start(r, NULL, "run", "-m", r->model, "--local", "3", "-p", "abc", "-n", "8", "--ignore-eos", NULL);
-    expect_end(r, 0, "tokens/s");
+    expect_clean_end(r, 0, "tokens/s");
     assert_non_null(strstr(r->child.err, "worker-2"));
     start(r, NULL, "run", "-m", r->model, "--local", "2", "--pin", "-p", "abc", "-n", "8", "--ignore-eos", NULL);
-    expect_end(r, 0, "tokens/s");
+    expect_clean_end(r, 0, "tokens/s");
 }
 
 static void an_interrupted_answer_leaves_nothing(void **state)
@@ -115,7 +110,7 @@ static void an_interrupted_answer_leaves_nothing(void **state)
     for (int i = 0; i < 2; i++) {
         child *c = start_long_answer(r);
         kill(c->pid, SIGNALS[i]);
-        expect_end(r, 130, NULL);
+        expect_clean_end(r, 130, NULL);
     }
 }
 
@@ -124,7 +119,7 @@ static void workers_die_with_their_coordinator(void **state)
     rig *r = *state;
     child *c = start_long_answer(r);
     kill(c->pid, SIGKILL);
-    expect_end(r, 128 + SIGKILL, NULL);
+    expect_clean_end(r, 128 + SIGKILL, NULL);
 }
 
 static void a_killed_worker_is_named(void **state)
@@ -132,7 +127,7 @@ static void a_killed_worker_is_named(void **state)
     rig *r = *state;
     start_long_answer(r);
     kill(a_worker(r), SIGKILL);
-    expect_end(r, 3, "was killed by signal 9");
+    expect_clean_end(r, 3, "was killed by signal 9");
 }
 
 static void a_worker_that_hangs_is_named(void **state)
@@ -141,7 +136,7 @@ static void a_worker_that_hangs_is_named(void **state)
     start_long_answer(r);
     pid_t pid = a_worker(r);
     kill(pid, SIGSTOP);
-    expect_end(r, 3, "has been silent for");
+    expect_clean_end(r, 3, "has been silent for");
 }
 
 /* Same seed, same text, over any number of workers. */
@@ -153,12 +148,12 @@ static void seeds_reproduce(void **state)
     for (int i = 0; i < 3; i++) {
         start(r, NULL, "run", "-m", r->model, "--local", LOCAL[i], "-p", "abc", "-n", "40", "--ignore-eos", "--seed", "42",
               "--temp", "1.5", NULL);
-        expect_end(r, 0, NULL);
+        expect_clean_end(r, 0, NULL);
         if (i == 0) memcpy(first, r->child.out, sizeof first);
         assert_string_equal(first, r->child.out);
     }
     start(r, NULL, "run", "-m", r->model, "-p", "abc", "-n", "40", "--ignore-eos", "--seed", "43", "--temp", "1.5", NULL);
-    expect_end(r, 0, NULL);
+    expect_clean_end(r, 0, NULL);
     assert_string_not_equal(first, r->child.out);
 }
 
@@ -170,7 +165,7 @@ static void weights_come_either_way(void **state)
     static const char *const HOW[] = {"--mmap", "--no-mmap", "--no-cache", "--stream-weights"};
     for (int i = 0; i < 4; i++) {
         start(r, NULL, "run", "-m", r->model, "--local", "2", "-p", "abc", "-n", "20", "--ignore-eos", "--temp", "0", HOW[i], NULL);
-        expect_end(r, 0, NULL);
+        expect_clean_end(r, 0, NULL);
         if (i == 0) memcpy(first, r->child.out, sizeof first);
         assert_string_equal(first, r->child.out);
     }
@@ -187,7 +182,7 @@ static void a_chat_survives_its_pauses(void **state)
              r->model);
     const char *const argv[] = {"/bin/sh", "-c", command, NULL};
     assert_true(child_start(&r->child, argv, NULL, r->dir.path));
-    expect_end(r, 0, NULL);
+    expect_clean_end(r, 0, NULL);
     assert_null(strstr(r->child.err, "silent"));
 }
 
@@ -195,14 +190,14 @@ static void models_that_cannot_be_opened(void **state)
 {
     rig *r = *state;
     start(r, NULL, "run", "-m", "/nowhere/model.gguf", "-p", "abc", NULL);
-    expect_end(r, 1, "/nowhere/model.gguf");
+    expect_clean_end(r, 1, "/nowhere/model.gguf");
     start(r, NULL, "run", "-p", "abc", NULL);
-    expect_end(r, 2, "-m");
+    expect_clean_end(r, 2, "-m");
     struct stat st;
     assert_int_equal(stat(r->model, &st), 0);
     assert_int_equal(truncate(r->model, st.st_size / 2), 0);
     start(r, NULL, "run", "-m", r->model, "-p", "abc", NULL);
-    expect_end(r, 1, "Was the download cut short?");
+    expect_clean_end(r, 1, "Was the download cut short?");
 }
 
 static void a_context_that_overflows(void **state)
@@ -210,18 +205,18 @@ static void a_context_that_overflows(void **state)
     rig *r = *state;
     start(r, NULL, "run", "-m", r->model, "-p", "abcdefghijklmnopqrstuvwxyz abcdefghijklmnopqrstuvwxyz", "-c", "16", "-n", "4",
           NULL);
-    expect_end(r, 1, "-c");
+    expect_clean_end(r, 1, "-c");
     start(r, NULL, "run", "-m", r->model, "-p", "abc", "-c", "16", "-n", "-1", "--ignore-eos", NULL);
-    expect_end(r, 0, "context");
+    expect_clean_end(r, 0, "context");
     start(r, NULL, "run", "-m", r->model, "-p", "abc", "-c", "8192", "-n", "1", NULL);
-    expect_end(r, 0, "the model was trained for 4096");
+    expect_clean_end(r, 0, "the model was trained for 4096");
 }
 
 static void more_workers_than_layers(void **state)
 {
     rig *r = *state;
     start(r, NULL, "run", "-m", r->model, "-p", "abc", "--local", "6", NULL);
-    expect_end(r, 2, "take at most 5");
+    expect_clean_end(r, 2, "take at most 5");
 }
 
 static void a_worker_explains_itself(void **state)
@@ -229,28 +224,28 @@ static void a_worker_explains_itself(void **state)
     rig *r = *state;
     const char *const alone[] = {WORKER, NULL};
     assert_true(child_start(&r->child, alone, NULL, r->dir.path));
-    expect_end(r, 2, "--connect is missing");
+    expect_clean_end(r, 2, "--connect is missing");
     const char *const nobody[] = {WORKER, "--connect", "tcp://127.0.0.1:9", "--once", "--timeout", "0.3", NULL};
     child_end(&r->child);
     assert_true(child_start(&r->child, nobody, NULL, r->dir.path));
-    expect_end(r, 3, "has been silent for");
+    expect_clean_end(r, 3, "has been silent for");
     const char *const bad[] = {WORKER, "--connect", "tcp://127.0.0.1:9", "--data", "tcp://256.0.0.1:99", "--insecure", NULL};
     child_end(&r->child);
     assert_true(child_start(&r->child, bad, NULL, r->dir.path));
-    expect_end(r, 1, "there is no machine '256.0.0.1'");
+    expect_clean_end(r, 1, "there is no machine '256.0.0.1'");
     const char *const cores[] = {WORKER, "--connect", "tcp://127.0.0.1:9", "--cpus", "3-1", NULL};
     child_end(&r->child);
     assert_true(child_start(&r->child, cores, NULL, r->dir.path));
-    expect_end(r, 2, "'3-1' is no list of cores");
+    expect_clean_end(r, 2, "'3-1' is no list of cores");
     const char *const isa[] = {WORKER, "--connect", "tcp://127.0.0.1:9", "--isa", "mmx", NULL};
     child_end(&r->child);
     assert_true(child_start(&r->child, isa, NULL, r->dir.path));
-    expect_end(r, 2, "scalar, and not: mmx");
+    expect_clean_end(r, 2, "scalar, and not: mmx");
     const char *const crowd[] = {WORKER,   "--connect", "tcp://127.0.0.1:9", "--once", "--timeout", "0.1",
                                  "--cpus", "0-1023",    "--threads",         "256",    NULL};
     child_end(&r->child);
     assert_true(child_start(&r->child, crowd, NULL, r->dir.path));
-    expect_end(r, 3, "has been silent for"); /* more threads than cores work */
+    expect_clean_end(r, 3, "has been silent for"); /* more threads than cores work */
 }
 
 int main(void)

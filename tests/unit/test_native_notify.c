@@ -56,6 +56,29 @@ static void set_watchdog(const char *usec, const char *pid)
     if (pid) setenv("WATCHDOG_PID", pid, 1);
 }
 
+static const char *abstract_name(void)
+{
+    static char name[64];
+    snprintf(name, sizeof name, "@yllama-test-notify-%ld", (long)getpid());
+    return name;
+}
+
+/* A manager at an abstract name, which the environment tells. */
+static int begin_managing(void)
+{
+    setenv("NOTIFY_SOCKET", abstract_name(), 1);
+    return listen_at(abstract_name());
+}
+
+/* One that waits for a sign of life every two seconds, and who gives it. */
+static int begin_watching(native_notify *n)
+{
+    int fd = begin_managing();
+    set_watchdog("2000000", NULL);
+    assert_int_equal(native_notify_open(n, NULL), YL_OK);
+    return fd;
+}
+
 static int forget_manager(void **state)
 {
     (void)state;
@@ -87,12 +110,11 @@ static void messages_arrive_at_a_path_and_at_an_abstract_name(void **state)
 {
     (void)state;
     scratch_dir dir;
-    char path[SCRATCH_PATH_BYTES], name[64];
+    char path[SCRATCH_PATH_BYTES];
     assert_true(scratch_dir_init(&dir));
     messages_arrive(scratch_dir_path(&dir, path, "notify"));
     scratch_dir_clear(&dir);
-    snprintf(name, sizeof name, "@yllama-test-notify-%ld", (long)getpid());
-    messages_arrive(name);
+    messages_arrive(abstract_name());
 }
 
 static void without_a_manager_nothing_is_sent(void **state)
@@ -150,10 +172,7 @@ static void the_interval_is_half_of_what_the_manager_waits(void **state)
                  {"5x", NULL, 0},
                  {"", NULL, 0},
                  {"99999999999999999999999", NULL, 0}};
-    char name[64];
-    snprintf(name, sizeof name, "@yllama-test-notify-%ld", (long)getpid());
-    int fd = listen_at(name);
-    setenv("NOTIFY_SOCKET", name, 1);
+    int fd = begin_managing();
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         set_watchdog(CASES[i].usec, CASES[i].pid);
         native_notify n;
@@ -167,13 +186,8 @@ static void the_interval_is_half_of_what_the_manager_waits(void **state)
 static void signs_of_life_are_sent_while_the_work_moves(void **state)
 {
     (void)state;
-    char name[64];
-    snprintf(name, sizeof name, "@yllama-test-notify-%ld", (long)getpid());
-    int fd = listen_at(name);
-    setenv("NOTIFY_SOCKET", name, 1);
-    set_watchdog("2000000", NULL);
     native_notify n;
-    assert_int_equal(native_notify_open(&n, NULL), YL_OK);
+    int fd = begin_watching(&n);
     const struct {
         uint64_t now_ms;
         bool has_moved, is_sent;
@@ -191,13 +205,8 @@ static void signs_of_life_are_sent_while_the_work_moves(void **state)
 static void a_manager_that_does_not_read(void **state)
 {
     (void)state;
-    char name[64];
-    snprintf(name, sizeof name, "@yllama-test-notify-%ld", (long)getpid());
-    int fd = listen_at(name);
-    setenv("NOTIFY_SOCKET", name, 1);
-    set_watchdog("2000000", NULL);
     native_notify n;
-    assert_int_equal(native_notify_open(&n, NULL), YL_OK);
+    int fd = begin_watching(&n);
     int flags = MSG_DONTWAIT, n_queued = 0;
     while (n_queued < 10000 && send(n.fd, "X=1", 3, flags) == 3) n_queued++;
     assert_in_range(n_queued, 1, 9999);
