@@ -67,7 +67,7 @@ ctest --test-dir build -j "$jobs" --output-on-failure --no-tests=error
 
 if [ "${1-}" != --fast ]; then
     step "kernels on other machines, emulated"
-    emulators="qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross lld wasi-libc libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev-wasm32"
+    emulators="qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross lld wasi-libc llvm libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev-wasm32"
     for package in $emulators; do # what the archive has not, run.sh leaves out
         if apt-cache show "$package" >/dev/null 2>&1; then install_packages "testing kernels of other machines" "$package"; fi
     done

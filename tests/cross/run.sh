@@ -80,7 +80,7 @@ if has qemu-aarch64 aarch64-linux-gnu-gcc; then
     fi
 fi
 
-if has clang wasm-ld node; then
+if has clang wasm-ld llvm-ar node; then # (the system's ar cannot index objects of wasm)
     if echo 'int main(void) { return 0; }' | clang --target=wasm32-wasi -x c - -o "$work/empty.wasm" 2>"$work/empty.err"; then
         if build_for wasm -DCMAKE_SYSTEM_NAME=Generic -DCMAKE_SYSTEM_PROCESSOR=wasm32 -DCMAKE_C_COMPILER=clang \
             -DCMAKE_C_COMPILER_TARGET=wasm32-wasi; then
