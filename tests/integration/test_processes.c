@@ -65,11 +65,12 @@ static child *start(rig *r, const char *input, ...)
     return &r->child;
 }
 
-/* Two local workers, an answer that goes on until it is stopped. */
+/* Two local workers, an answer that goes on until it is stopped. Without a cache: the thread that checks one runs only when nothing
+ * else does, and a process that was killed is gone only when its last thread is. */
 static child *start_long_answer(rig *r)
 {
     child *c = start(r, NULL, "run", "-m", r->model, "--local", "2", "-t", "1", "-p", "abc", "-n", "-1", "--ignore-eos",
-                     "--timeout", "2", "-c", "4096", NULL);
+                     "--timeout", "2", "-c", "4096", "--no-cache", NULL);
     if (!child_wait_for_output(c, 20, PATIENCE_MS)) fail_msg("no answer: %s", c->err);
     return c;
 }
