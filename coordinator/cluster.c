@@ -19,11 +19,16 @@ enum {
     PROBE_INTERVAL_MS = 5
 };
 
-uint64_t cluster_now_ms(void)
+uint64_t cluster_now_us(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+uint64_t cluster_now_ms(void)
+{
+    return cluster_now_us() / 1000u;
 }
 
 void cluster_say(const cluster *c, const char *format, ...)
@@ -154,6 +159,16 @@ static void refuse(cluster *c, zmq_msg_t *route, frame_kind about, const yl_erro
     zmq_send(c->router, c->bytes.data, c->bytes.n, ZMQ_DONTWAIT);
 }
 
+/* Whoever watches is no worker; if it is gone, or slow to read, it hears nothing. */
+static void answer_question(cluster *c, zmq_msg_t *route, const frame *question, const cluster_handlers *handlers)
+{
+    frame answer = {.kind = FRAME_CHAIN};
+    handlers->on_question(handlers->ctx, question, &answer);
+    if (frame_encode(&c->bytes, &answer, NULL)) return;
+    if (zmq_send(c->router, zmq_msg_data(route), zmq_msg_size(route), ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) return;
+    zmq_send(c->router, c->bytes.data, c->bytes.n, ZMQ_DONTWAIT);
+}
+
 /* Bad bytes and a bad HELLO are the sender's trouble: it is told, and everybody else goes on. */
 static yl_status take_control(cluster *c, zmq_msg_t *route, zmq_msg_t *body, const cluster_handlers *handlers, yl_error *err)
 {
@@ -162,6 +177,10 @@ static yl_status take_control(cluster *c, zmq_msg_t *route, zmq_msg_t *body, con
     int i = cluster_find_route(c, route);
     yl_status status = frame_decode(&f, c->scratch, zmq_msg_data(body), zmq_msg_size(body), &cause);
     if (status && i >= 0) cluster_note_lost(&c->workers[i], "what it sends cannot be read: %s", cause.msg);
+    if (!status && f.kind == FRAME_CHAIN) {
+        answer_question(c, route, &f, handlers);
+        return YL_OK;
+    }
     if (!status && f.kind == FRAME_HELLO) {
         const char *peer = c->control.is_tcp ? zmq_msg_gets(body, "Peer-Address") : NULL;
         status = cluster_take_hello(c, route, &f.hello, peer, &cause);

@@ -23,6 +23,10 @@ typedef struct cluster_worker {
     uint64_t heard_ms;                /* last frame from it */
     uint64_t steps;                   /* of its last HEARTBEAT */
     uint64_t loaded;                  /* of its last HEARTBEAT: bytes of weights that are ready */
+    uint64_t pending;                 /* of its last HEARTBEAT: frames that wait there, or are under way */
+    uint64_t rtt_us;                  /* from a HEARTBEAT to its answer, the quickest lately; 0: not known */
+    uint64_t asked_us;                /* when the one HEARTBEAT left that was not answered yet; 0: there are several */
+    uint32_t n_owed;                  /* HEARTBEATs that were not answered yet */
     uint64_t progress_ms;             /* when its steps last moved, or nothing waited */
     uint64_t busy_ms;                 /* when its steps last moved, or something waited */
     char why_lost[CLUSTER_WHY_BYTES]; /* "" while it is well; the next poll takes it out */
@@ -72,11 +76,13 @@ yl_status cluster_send(cluster *c, uint32_t worker, const frame *f, yl_error *er
 yl_status cluster_send_data(cluster *c, const frame *f, yl_error *err);
 
 typedef struct cluster_handlers {
-    /* A frame that came: from worker i by control, or (worker < 0) by the result socket. HELLO and HEARTBEAT are handled before and
-     * not shown. Views are valid during the call. */
+    /* A frame that came: from worker i by control, or (worker < 0) by the result socket. HELLO, HEARTBEAT and CHAIN are handled
+     * before and not shown. Views are valid during the call. */
     yl_status (*on_frame)(void *ctx, int worker, const frame *f, yl_error *err);
     /* A worker is lost, and out when this returns. why: "it has been silent for 10.1 s". */
     yl_status (*on_lost)(void *ctx, uint32_t worker, const char *why, yl_error *err);
+    /* Somebody, who need not be a worker, asks with CHAIN. Writes the answer, whose views must live until the next call. */
+    void (*on_question)(void *ctx, const frame *question, frame *answer);
     void *ctx;
 } cluster_handlers;
 
@@ -85,7 +91,8 @@ typedef struct cluster_handlers {
  * when a signal arrived: look at your flags. */
 yl_status cluster_poll(cluster *c, uint32_t wait_ms, const cluster_handlers *handlers, bool *idle, yl_error *err);
 
-/* Monotonic milliseconds. */
+/* Monotonic milliseconds, and microseconds. */
 uint64_t cluster_now_ms(void);
+uint64_t cluster_now_us(void);
 
 #endif

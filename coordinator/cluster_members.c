@@ -124,6 +124,23 @@ static int free_place(const cluster *c)
     return -1;
 }
 
+/* A HEARTBEAT leaves. One that leaves alone times the way there and back. */
+static yl_status ask(cluster *c, uint32_t i, yl_error *err)
+{
+    cluster_worker *w = &c->workers[i];
+    frame f = {.kind = FRAME_HEARTBEAT, .heartbeat = {.instance = c->instance}};
+    w->asked_us = w->n_owed++ ? 0 : cluster_now_us();
+    return cluster_send(c, i, &f, err);
+}
+
+/* The quickest lately: this process was at its sockets then, and not at work. */
+static void note_answer(cluster_worker *w)
+{
+    uint64_t us = cluster_now_us() - w->asked_us, known = w->rtt_us + w->rtt_us / 8 + 1;
+    if (w->n_owed == 1 && w->asked_us) w->rtt_us = w->rtt_us && known < us ? known : us;
+    if (w->n_owed) w->n_owed--;
+}
+
 static void say_joined(const cluster *c, const cluster_worker *w, const char *host)
 {
     char place[64] = "it stands by";
@@ -144,8 +161,7 @@ static yl_status admit(cluster *c, const cluster_worker *w, const char *host, yl
                        c->o.n_places, w->name);
     if (!is_known) c->workers[i] = *w;
     c->workers[i].heard_ms = w->heard_ms;
-    frame f = {.kind = FRAME_HEARTBEAT, .heartbeat = {.instance = c->instance}};
-    yl_status status = cluster_send(c, (uint32_t)i, &f, err);
+    yl_status status = ask(c, (uint32_t)i, err);
     if (!status && !is_known) say_joined(c, w, host);
     return status;
 }
@@ -179,6 +195,8 @@ void cluster_take_heartbeat(cluster_worker *w, const frame_heartbeat *h, uint64_
     if (has_moved || h->pending) w->busy_ms = now;
     w->steps = h->steps;
     w->loaded = h->loaded;
+    w->pending = h->pending;
+    note_answer(w);
 }
 
 yl_status cluster_send_heartbeats(cluster *c, uint64_t now, yl_error *err)
@@ -186,10 +204,9 @@ yl_status cluster_send_heartbeats(cluster *c, uint64_t now, yl_error *err)
     bool is_due = now - c->heartbeat_ms >= CLUSTER_HEARTBEAT_MS;
     if (!is_due && now >= c->probe_until_ms) return YL_OK;
     if (is_due) c->heartbeat_ms = now;
-    frame f = {.kind = FRAME_HEARTBEAT, .heartbeat = {.instance = c->instance}};
     yl_status status = YL_OK;
     for (uint32_t i = 0; i < c->o.n_places && !status; i++) {
-        if (c->workers[i].n_route) status = cluster_send(c, i, &f, err);
+        if (c->workers[i].n_route) status = ask(c, i, err);
     }
     return status;
 }

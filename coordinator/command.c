@@ -66,6 +66,13 @@ const command command_table[COMMAND_END] = {
      "  yllama keygen > cluster.key && chmod 600 cluster.key\n"
      "  yllama-worker --connect tcp://HOST:7620 --key-file cluster.key     on each machine\n"
      "  yllama run -m model.gguf --workers 3 --key-file cluster.key \"Once upon a time\"\n"},
+    {"top", COMMAND_TOP, cmd_top, "[flags]", "watch a chain at work",
+     "What each stage of a running chain does, once a second until Ctrl-C: time to compute a row, time that\n"
+     "it waits there, time that the stage has nothing to do, rows a second, bytes in and out, the round trip\n"
+     "between coordinator and worker, and memory; below, what micro-batches spend on the links.",
+     "  yllama top                                             your chain on this machine\n"
+     "  yllama top --connect tcp://HOST:7620 --key-file cluster.key\n"
+     "  yllama top --once --json | jq '.stages[].compute_ms'\n"},
 };
 
 const command *command_find(const char *name)

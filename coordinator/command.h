@@ -20,7 +20,8 @@ int command_exit_code(yl_status status);
 
 /* Does what the options ask for. What is wrong is said in *err, not printed. */
 typedef yl_status command_fn(const options *o, console *c, yl_error *err);
-command_fn cmd_run, cmd_chat, cmd_tokenize, cmd_inspect, cmd_logits, cmd_perplexity, cmd_cache, cmd_bench, cmd_plan, cmd_keygen;
+command_fn cmd_run, cmd_chat, cmd_tokenize, cmd_inspect, cmd_logits, cmd_perplexity, cmd_cache, cmd_bench, cmd_plan, cmd_keygen,
+    cmd_top;
 
 typedef struct command {
     const char *name;

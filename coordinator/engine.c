@@ -89,6 +89,7 @@ static yl_status take_result(engine *e, const frame *f, yl_error *err)
 {
     e->n_results++;
     e->moved_ms = cluster_now_ms();
+    if (!f->result.more) engine_watch_returned(e, f->result.id);
     if (f->result.id != e->awaited_id) return pipeline_result(e->pipeline, f, give_answer, e, err);
     take_awaited(e, &f->result);
     return YL_OK;
@@ -143,6 +144,7 @@ static yl_status take_frame_of_epoch(engine *e, stage *s, const frame *f, yl_err
         if (!s || f->stats.id != s->stats_id) return YL_OK;
         s->stats = f->stats;
         s->stats_id = 0;
+        s->stats_ms = cluster_now_ms();
         return YL_OK;
     default:
         return yl_fail(err, YL_EPEER, "worker '%s' sent a %s, which is not for a coordinator", s ? s->name : "?",
@@ -192,7 +194,7 @@ static yl_status check_chain(engine *e, yl_error *err)
 yl_status engine_pump(engine *e, uint32_t wait_ms, yl_error *err)
 {
     bool idle;
-    cluster_handlers handlers = {take_frame, take_loss, e};
+    cluster_handlers handlers = {take_frame, take_loss, engine_watch_answer, e};
     yl_status status = cluster_poll(e->cluster, wait_ms, &handlers, &idle, err);
     if (!status) status = check_chain(e, err);
     /* That a process ended is a better reason than the silence it led to; its connection closes a moment before it is gone. */
@@ -226,6 +228,7 @@ static yl_status send_rows(engine *e, yl_error *err)
     yl_status status = YL_OK;
     while (!status && pipeline_next(e->pipeline, &f)) {
         f.epoch = e->epoch;
+        engine_watch_sent(e, f.forward.id);
         status = send_data(e, &f, err);
     }
     return status;

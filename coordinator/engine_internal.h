@@ -27,7 +27,13 @@ typedef struct stage {
     frame_ready ready;
     uint64_t stats_id; /* of the STATS that it owes us; 0: none */
     frame_stats stats;
+    uint64_t stats_ms, stats_asked_ms; /* when they came (0: never in this wiring), and when they were asked for */
 } stage;
+
+/* A FORWARD that is on its way. */
+typedef struct turn {
+    uint64_t id, sent_us;
+} turn;
 
 /* Who hears the answers of a request. */
 typedef struct listener {
@@ -66,6 +72,11 @@ struct engine {
     uint64_t n_results;  /* handled, ever */
     uint64_t moved_ms;   /* when rows last left, or came back */
     float *row;          /* [n_vocab or n_embd, the larger] an answer that comes in pieces */
+
+    turn *turns; /* [n_turns_kept] at id % n_turns_kept; one that another has overwritten is not timed */
+    uint32_t n_turns_kept;
+    uint64_t n_turns, turn_us;  /* that came back, and how long they were away in all */
+    frame_chain_stage *watched; /* [max_stages] of the last answer to a CHAIN */
 };
 
 /* Waits up to wait_ms for frames and handles them; notices workers that ended. YL_EREPLAY: engine_recover is due. */
@@ -76,6 +87,14 @@ stage *engine_stage_of_worker(engine *e, int worker);
 
 /* A line for the caller's log. */
 void engine_log(const engine *e, engine_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* engine_watch.c: what `yllama top` sees. Room for it; clocks for FORWARDs; the answer to a CHAIN (cluster_handlers.on_question).
+ */
+yl_status engine_watch_init(engine *e, yl_error *err);
+void engine_watch_clear(engine *e);
+void engine_watch_sent(engine *e, uint64_t id);
+void engine_watch_returned(engine *e, uint64_t id);
+void engine_watch_answer(void *ctx, const frame *question, frame *answer);
 
 /* engine_replay.c: YL_EPEER when this is one loss too many within a minute. */
 yl_status engine_count_loss(engine *e, const yl_error *cause, yl_error *err);

@@ -305,6 +305,7 @@ yl_status engine_assign(engine *e, yl_error *err)
     for (uint32_t i = 0; i < e->n_stages; i++) {
         e->stages[i].is_ready = false;
         e->stages[i].sent_bytes = 0;
+        e->stages[i].stats_id = e->stages[i].stats_ms = 0; /* they begin anew */
     }
     yl_status status = cluster_connect_first(e->cluster, data_endpoint(e, 0), err);
     for (uint32_t i = 0; i < e->n_stages && !status; i++) status = assign(e, i, err);
@@ -361,6 +362,7 @@ yl_status engine_begin(engine **out, const engine_options *options, yl_error *er
     if (!status) status = make_stages(e, err);
     if (!status && !e->o.n_join) status = check_memory(e, err);
     if (!status) status = make_pipeline(e, err);
+    if (!status) status = engine_watch_init(e, err);
     if (!status) status = e->o.n_join ? engine_gather(e, err) : start_workers(e, err);
     if (!status) status = engine_assign(e, err);
     if (status) {
@@ -416,6 +418,7 @@ void engine_close(engine *e)
     free(e->stages);
     free(e->row);
     free(e->listeners);
+    engine_watch_clear(e);
     gguf_free(e->own_model);
     free(e);
 }

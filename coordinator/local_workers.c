@@ -24,13 +24,20 @@ struct local_workers {
     size_t n;
 };
 
+enum { DIR_NAME_BYTES = 24 }; /* of what comes behind the parent */
+
+const char *local_workers_parent(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    return tmp && *tmp && strlen(tmp) <= sizeof((local_workers *)NULL)->dir - DIR_NAME_BYTES ? tmp : "/tmp";
+}
+
 yl_status local_workers_new(local_workers **out, yl_error *err)
 {
     *out = NULL;
     local_workers *w = calloc(1, sizeof *w);
     if (!w) return yl_fail(err, YL_ENOMEM, "no memory for local workers");
-    const char *tmp = getenv("TMPDIR");
-    if (!tmp || !*tmp || strlen(tmp) > sizeof w->dir - 24) tmp = "/tmp";
+    const char *tmp = local_workers_parent();
     snprintf(w->dir, sizeof w->dir, "%s/yllama-XXXXXX", tmp);
     if (!mkdtemp(w->dir)) {
         yl_status status = yl_fail(err, YL_EIO, "%s: no directory for sockets can be made: %s (set TMPDIR)", tmp, strerror(errno));

@@ -10,7 +10,10 @@
 
 typedef struct local_workers local_workers;
 
-/* Makes a private directory for sockets (mode 0700, under $TMPDIR or /tmp). No process yet. */
+/* Where directories for sockets are made, as yllama-*: $TMPDIR or /tmp. */
+const char *local_workers_parent(void);
+
+/* Makes a private directory for sockets (mode 0700). No process yet. */
 yl_status local_workers_new(local_workers **out, yl_error *err);
 
 /* The directory, for addresses of sockets. */

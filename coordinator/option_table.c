@@ -16,6 +16,7 @@ enum {
     BENCH = 1 << COMMAND_BENCH,
     PLAN = 1 << COMMAND_PLAN,
     KEYGEN = 1 << COMMAND_KEYGEN,
+    TOP = 1 << COMMAND_TOP,
     ANSWERS = RUN | CHAT,
     ENGINE = ANSWERS | LOGITS | PERPLEXITY, /* commands that start workers */
     ALL = (1 << COMMAND_END) - 1
@@ -27,7 +28,7 @@ enum {
 /* clang-format off */
 const option_spec option_table[] = {
     {{"m", "model"}, NULL, OPTION_STRING, AT(model), {0, 0}, "FILE",
-     "the model, a GGUF file (of a split model: any of its parts)", GROUP_INPUT, ALL & ~(CACHE | KEYGEN)},
+     "the model, a GGUF file (of a split model: any of its parts)", GROUP_INPUT, ALL & ~(CACHE | KEYGEN | TOP)},
     {{"p", "prompt"}, NULL, OPTION_STRING, AT(prompt), {0, 0}, "TEXT",
      "the prompt; of a conversation, the first message", GROUP_INPUT, ANSWERS | TOKENIZE | LOGITS},
     {{"f", "file"}, NULL, OPTION_STRING, AT(file), {0, 0}, "FILE",
@@ -60,7 +61,7 @@ const option_spec option_table[] = {
     {{"template"}, NULL, OPTION_FLAG, AT(show_template), {0, 0}, NULL,
      "print the whole chat template and nothing else", GROUP_OUTPUT, INSPECT},
     {{"json"}, NULL, OPTION_FLAG, AT(json), {0, 0}, NULL,
-     "print JSON", GROUP_OUTPUT, INSPECT | CACHE | PLAN},
+     "print JSON", GROUP_OUTPUT, INSPECT | CACHE | PLAN | TOP},
     {{"all"}, NULL, OPTION_FLAG, AT(all), {0, 0}, NULL,
      "of `rm`: remove every file", GROUP_INPUT, CACHE},
     {{"chunks"}, NULL, OPTION_I32, AT(n_chunks), {-1, INT32_MAX}, "N",
@@ -157,10 +158,10 @@ const option_spec option_table[] = {
      "where the last of them sends results, at the same host (default: 0, any free port)", GROUP_WORKERS, ENGINE | BENCH},
     {{"key-file"}, NULL, OPTION_STRING, AT(key_file), {0, 0}, "FILE",
      "the cluster's key, which `yllama keygen` makes: links are encrypted, and whoever lacks it is refused", GROUP_WORKERS,
-     ENGINE | BENCH},
+     ENGINE | BENCH | TOP},
     {{"key"}, NULL, OPTION_STRING, AT(key), {0, 0}, "KEY",
      "the key itself; a file or $YLLAMA_KEY stays out of the list of processes and the shell's history", GROUP_WORKERS,
-     ENGINE | BENCH},
+     ENGINE | BENCH | TOP},
     {{"insecure"}, NULL, OPTION_FLAG, AT(is_insecure), {0, 0}, NULL,
      "listen without a key even where other machines reach it", GROUP_WORKERS, ENGINE | BENCH},
     {{"worker-program"}, NULL, OPTION_STRING, AT(worker_program), {0, 0}, "FILE",
@@ -219,6 +220,13 @@ const option_spec option_table[] = {
      "latency of one stream, or throughput of all (-np) together (default: latency)", GROUP_WORKERS, PLAN},
     {{"np", "parallel"}, NULL, OPTION_U32, AT(n_parallel), {1, 1 << 16}, "N",
      "sequences at the same time, each with a context of its own (default: 1)", GROUP_MODEL, PLAN},
+
+    {{"connect"}, NULL, OPTION_STRING, AT(connect), {0, 0}, "ADDRESS",
+     "the coordinator's, tcp://HOST:7620 (default: yours on this machine, if it is one)", GROUP_WORKERS, TOP},
+    {{"interval"}, NULL, OPTION_F32, AT(interval_s), {0.1, 3600}, "SECONDS",
+     "between two looks (default: 1)", GROUP_OUTPUT, TOP},
+    {{"once"}, NULL, OPTION_FLAG, AT(once), {0, 0}, NULL,
+     "look for one interval, and end", GROUP_OUTPUT, TOP},
 
     {{"v", "verbose"}, NULL, OPTION_COUNT, AT(verbose), {0, 9}, NULL,
      "say what is done; twice: in detail", GROUP_OTHER, ALL},

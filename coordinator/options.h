@@ -29,10 +29,11 @@ typedef enum command_id {
     COMMAND_BENCH,
     COMMAND_PLAN,
     COMMAND_KEYGEN,
+    COMMAND_TOP,
     COMMAND_END
 } command_id;
 
-enum { OPTIONS_MAX_FLAGS = 96 };
+enum { OPTIONS_MAX_FLAGS = 112 };
 
 /* Values of a flag that may be given again and again. Strings belong to argv or the environment. */
 typedef struct option_list {
@@ -105,6 +106,10 @@ typedef struct options {
 
     const char *assume, *link, *layers, *objective; /* plan; NULL: not said */
     uint32_t n_parallel;
+
+    const char *connect; /* top; NULL: this machine's only coordinator */
+    float interval_s;    /* 0: the default */
+    bool once;
 
     bool help, version;
 

@@ -232,6 +232,11 @@ static flight *find_flight(const pipeline *p, uint64_t id)
     return NULL;
 }
 
+uint64_t pipeline_rows_in_flight(const pipeline *p)
+{
+    return p->rows_in_flight;
+}
+
 bool pipeline_has_in_flight(const pipeline *p, uint64_t id)
 {
     return find_flight(p, id) != NULL;

@@ -46,6 +46,7 @@ bool pipeline_is_done(const pipeline *p, uint32_t seq);
 void pipeline_drop(pipeline *p, uint32_t seq);
 /* Frames on their way, of dropped requests too. */
 uint32_t pipeline_n_in_flight(const pipeline *p);
+uint64_t pipeline_rows_in_flight(const pipeline *p); /* of them all */
 /* Is the frame with this id on its way? */
 bool pipeline_has_in_flight(const pipeline *p, uint64_t id);
 

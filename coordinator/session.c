@@ -42,13 +42,13 @@ static yl_status make_tokenizer(session *s, yl_error *err)
     return status;
 }
 
-/* A key on the command line is wiped there once it is read: the list of processes shows it no longer. */
-static yl_status read_key(session *s, const options *o, yl_error *err)
+yl_status session_read_key(cluster_key *key, bool *has_key, const options *o, yl_error *err)
 {
-    if (!o->n_join || (!o->key && !o->key_file)) return YL_OK;
-    yl_status status = o->key ? cluster_key_parse(&s->key, o->key, err) : cluster_key_read_file(&s->key, o->key_file, err);
+    *has_key = false;
+    if (!o->key && !o->key_file) return YL_OK;
+    yl_status status = o->key ? cluster_key_parse(key, o->key, err) : cluster_key_read_file(key, o->key_file, err);
     if (o->key) cluster_key_wipe((char *)(uintptr_t)o->key, strlen(o->key));
-    s->has_key = !status;
+    *has_key = !status;
     return status;
 }
 
@@ -61,7 +61,7 @@ yl_status session_open_model(session *s, const options *o, console *con, yl_erro
         kernels_list(list, sizeof list);
         return yl_fail(err, YL_EINVAL, "--isa: this machine cannot run '%s'; it has %s", o->isa, list);
     }
-    yl_status status = read_key(s, o, err);
+    yl_status status = o->n_join ? session_read_key(&s->key, &s->has_key, o, err) : YL_OK;
     if (!status) status = gguf_open(&s->g, o->model, err);
     if (status) return status;
     status = hparams_read(&s->hp, s->g, err);

@@ -26,6 +26,10 @@ typedef struct session {
     bool has_key;
 } session;
 
+/* The cluster's key from --key or --key-file, wiped on the command line once it is read: the list of processes shows it no longer.
+ * Wipe *key with cluster_key_wipe. */
+yl_status session_read_key(cluster_key *key, bool *has_key, const options *o, yl_error *err);
+
 /* Reads the model file that the options name: hyperparameters and tokenizer. Close with session_close, also after an error.
  * YL_EINVAL: no model is named. */
 yl_status session_open(session *s, const options *o, console *con, yl_error *err);

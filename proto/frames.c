@@ -20,6 +20,7 @@ const char *frame_kind_name(unsigned kind)
     case FRAME_STATS: return "STATS";
     case FRAME_ERROR: return "ERROR";
     case FRAME_SHUTDOWN: return "SHUTDOWN";
+    case FRAME_CHAIN: return "CHAIN";
     }
     return "unknown";
 }

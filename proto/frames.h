@@ -53,7 +53,8 @@ typedef enum frame_kind {
     FRAME_HEARTBEAT = 11, /* 10 is kept for KV: blocks of a sequence's cache, out and in */
     FRAME_STATS = 12,
     FRAME_ERROR = 13,
-    FRAME_SHUTDOWN = 14
+    FRAME_SHUTDOWN = 14,
+    FRAME_CHAIN = 15
 } frame_kind;
 
 /* "FORWARD"; "unknown" for a number that is no kind. Static. */
@@ -230,9 +231,45 @@ typedef struct frame_stats {
     uint64_t id;
     uint64_t n_frames, n_rows;    /* FORWARDs and their rows */
     uint64_t compute_ns;          /* inside worker_step for them */
+    uint64_t queue_ns;            /* between a FORWARD's arrival and its beginning */
     uint64_t bytes_in, bytes_out; /* on the data sockets */
     uint64_t rss_bytes, peak_rss_bytes;
 } frame_stats;
+
+/* A stage, as the coordinator sees it. */
+typedef enum frame_stage_state {
+    FRAME_STAGE_MISSING = 0, /* no worker has this slice now */
+    FRAME_STAGE_LOADING = 1,
+    FRAME_STAGE_SERVING = 2
+} frame_stage_state;
+
+typedef struct frame_chain_stage {
+    frame_bin name; /* string: of the worker that has it, or had it last */
+    frame_stage_state state;
+    slice_range range;
+    frame_bin isa; /* string */
+    uint32_t n_threads;
+    uint64_t memory_bytes; /* that it may use */
+    uint64_t loaded;       /* bytes of weights that are ready */
+    uint64_t weight_bytes, kv_bytes, scratch_bytes;
+    uint64_t pending;  /* frames waiting at it, or under way */
+    uint64_t rtt_us;   /* from the coordinator to it and back, the quickest lately; 0: not known yet */
+    uint64_t at_ms;    /* coordinator's clock when the figures below came; 0: none came yet */
+    frame_stats stats; /* its id is 0 */
+} frame_chain_stage;
+
+/* anyone -> coordinator, control: how is the chain? All zero but the id. coordinator -> who asked: the answer. The epoch of an
+ * answer is the chain's. */
+typedef struct frame_chain {
+    uint64_t id;
+    uint64_t now_ms; /* coordinator's clock */
+    uint32_t n_ctx, n_seq;
+    uint64_t frames_in_flight, rows_in_flight;
+    uint64_t n_turns, turn_ns; /* FORWARDs that came back, and how long they were away together, since this coordinator began */
+    uint32_t n_standby;        /* workers that have no part */
+    uint32_t n_stages;
+    const frame_chain_stage *stages; /* in the order of the chain */
+} frame_chain;
 
 /* Either way: something was refused, and nothing changed; or a stage cannot go on. */
 typedef struct frame_error {
@@ -258,6 +295,7 @@ typedef struct frame {
         frame_heartbeat heartbeat;
         frame_stats stats;
         frame_error error;
+        frame_chain chain;
     };
 } frame;
 

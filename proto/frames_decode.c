@@ -20,6 +20,7 @@ struct frame_scratch {
         };
         frame_answer answers[FRAME_MAX_ROWS];
         frame_tensor tensors[FRAME_MAX_TENSORS];
+        frame_chain_stage stages[FRAME_MAX_STAGES];
     };
 };
 
@@ -386,16 +387,64 @@ static void take_heartbeat(field_reader *r, frame_heartbeat *h)
     h->loaded = field_u64(r, "loaded", 0, UINT64_MAX);
 }
 
-static void take_stats(field_reader *r, frame_stats *s)
+static void take_counts(field_reader *r, frame_stats *s)
 {
-    s->id = field_u64(r, "id", 0, UINT64_MAX);
     s->n_frames = field_u64(r, "n_frames", 0, UINT64_MAX);
     s->n_rows = field_u64(r, "n_rows", 0, UINT64_MAX);
     s->compute_ns = field_u64(r, "compute_ns", 0, UINT64_MAX);
+    s->queue_ns = field_u64(r, "queue_ns", 0, UINT64_MAX);
     s->bytes_in = field_u64(r, "bytes_in", 0, UINT64_MAX);
     s->bytes_out = field_u64(r, "bytes_out", 0, UINT64_MAX);
     s->rss_bytes = field_u64(r, "rss_bytes", 0, UINT64_MAX);
     s->peak_rss_bytes = field_u64(r, "peak_rss_bytes", 0, UINT64_MAX);
+}
+
+static void take_stats(field_reader *r, frame_stats *s)
+{
+    s->id = field_u64(r, "id", 0, UINT64_MAX);
+    take_counts(r, s);
+}
+
+static void take_chain_stage(field_reader *r, frame_chain_stage *s)
+{
+    *s = (frame_chain_stage){0};
+    s->name = field_str(r, "name", 0, FRAME_MAX_NAME);
+    s->state = field_u32(r, "state", FRAME_STAGE_MISSING, FRAME_STAGE_SERVING);
+    take_range(r, &s->range);
+    s->isa = field_str(r, "isa", 0, FRAME_MAX_NAME);
+    s->n_threads = field_u32(r, "n_threads", 0, FRAME_MAX_THREADS);
+    s->memory_bytes = field_u64(r, "memory_bytes", 0, UINT64_MAX);
+    s->loaded = field_u64(r, "loaded", 0, UINT64_MAX);
+    s->weight_bytes = field_u64(r, "weight_bytes", 0, UINT64_MAX);
+    s->kv_bytes = field_u64(r, "kv_bytes", 0, UINT64_MAX);
+    s->scratch_bytes = field_u64(r, "scratch_bytes", 0, UINT64_MAX);
+    s->pending = field_u64(r, "pending", 0, UINT64_MAX);
+    s->rtt_us = field_u64(r, "rtt_us", 0, UINT64_MAX);
+    s->at_ms = field_u64(r, "at_ms", 0, UINT64_MAX);
+    take_counts(r, &s->stats);
+}
+
+static void take_chain(field_reader *r, frame_scratch *scratch, frame_chain *c)
+{
+    c->id = field_u64(r, "id", 0, UINT64_MAX);
+    c->now_ms = field_u64(r, "now_ms", 0, UINT64_MAX);
+    c->n_ctx = field_u32(r, "n_ctx", 0, HPARAMS_MAX_CTX);
+    c->n_seq = field_u32(r, "n_seq", 0, FRAME_MAX_SEQ);
+    c->frames_in_flight = field_u64(r, "frames_in_flight", 0, UINT64_MAX);
+    c->rows_in_flight = field_u64(r, "rows_in_flight", 0, UINT64_MAX);
+    c->n_turns = field_u64(r, "n_turns", 0, UINT64_MAX);
+    c->turn_ns = field_u64(r, "turn_ns", 0, UINT64_MAX);
+    c->n_standby = field_u32(r, "n_standby", 0, UINT32_MAX);
+    uint32_t outer;
+    uint32_t n = field_open_list(r, "stages", 0, FRAME_MAX_STAGES, &outer);
+    for (uint32_t i = 0; i < n && !r->status; i++) {
+        uint32_t list = field_open_element(r, i);
+        take_chain_stage(r, &scratch->stages[i]);
+        field_close_array(r, list);
+    }
+    field_close_list(r, outer);
+    c->n_stages = n;
+    c->stages = scratch->stages;
 }
 
 static void take_error(field_reader *r, frame_error *e)
@@ -422,6 +471,7 @@ static void take_fields(field_reader *r, frame_scratch *scratch, frame *f)
     case FRAME_STATS: take_stats(r, &f->stats); return;
     case FRAME_ERROR: take_error(r, &f->error); return;
     case FRAME_SHUTDOWN: return;
+    case FRAME_CHAIN: take_chain(r, scratch, &f->chain); return;
     }
     r->frame = "frame";
     field_refuse(r, "kind", "%u is none that version %d knows", f->kind, FRAME_VERSION);

@@ -317,18 +317,59 @@ static void pack_heartbeat(msgpack_packer *p, const frame *f)
     pack_u64(p, f->heartbeat.loaded);
 }
 
-static void pack_stats(msgpack_packer *p, const frame *f)
+static void pack_counts(msgpack_packer *p, const frame_stats *s)
 {
-    const frame_stats *s = &f->stats;
-    pack_start(p, f, 8);
-    pack_u64(p, s->id);
     pack_u64(p, s->n_frames);
     pack_u64(p, s->n_rows);
     pack_u64(p, s->compute_ns);
+    pack_u64(p, s->queue_ns);
     pack_u64(p, s->bytes_in);
     pack_u64(p, s->bytes_out);
     pack_u64(p, s->rss_bytes);
     pack_u64(p, s->peak_rss_bytes);
+}
+
+static void pack_stats(msgpack_packer *p, const frame *f)
+{
+    pack_start(p, f, 9);
+    pack_u64(p, f->stats.id);
+    pack_counts(p, &f->stats);
+}
+
+static void pack_chain_stage(msgpack_packer *p, const frame_chain_stage *s)
+{
+    pack_array(p, 21);
+    pack_str(p, s->name);
+    pack_u64(p, s->state);
+    pack_range(p, &s->range);
+    pack_str(p, s->isa);
+    pack_u64(p, s->n_threads);
+    pack_u64(p, s->memory_bytes);
+    pack_u64(p, s->loaded);
+    pack_u64(p, s->weight_bytes);
+    pack_u64(p, s->kv_bytes);
+    pack_u64(p, s->scratch_bytes);
+    pack_u64(p, s->pending);
+    pack_u64(p, s->rtt_us);
+    pack_u64(p, s->at_ms);
+    pack_counts(p, &s->stats);
+}
+
+static void pack_chain(msgpack_packer *p, const frame *f)
+{
+    const frame_chain *c = &f->chain;
+    pack_start(p, f, 10);
+    pack_u64(p, c->id);
+    pack_u64(p, c->now_ms);
+    pack_u64(p, c->n_ctx);
+    pack_u64(p, c->n_seq);
+    pack_u64(p, c->frames_in_flight);
+    pack_u64(p, c->rows_in_flight);
+    pack_u64(p, c->n_turns);
+    pack_u64(p, c->turn_ns);
+    pack_u64(p, c->n_standby);
+    pack_array(p, c->n_stages);
+    for (uint32_t i = 0; i < c->n_stages; i++) pack_chain_stage(p, &c->stages[i]);
 }
 
 static void pack_error(msgpack_packer *p, const frame *f)
@@ -356,6 +397,7 @@ static void pack_frame(msgpack_packer *p, const frame *f)
     case FRAME_STATS: pack_stats(p, f); return;
     case FRAME_ERROR: pack_error(p, f); return;
     case FRAME_SHUTDOWN: pack_start(p, f, 0); return;
+    case FRAME_CHAIN: pack_chain(p, f); return;
     }
     assert(!"a kind that is none");
 }

@@ -103,6 +103,7 @@ letter *letter_receive(letter_pool *p, void *socket)
     if (!l) return NULL;
     zmq_msg_init(&l->msg);
     l->has_msg = true;
+    l->arrived = 0;
     if (zmq_msg_recv(&l->msg, socket, ZMQ_DONTWAIT) >= 0) return l;
     letter_free(l);
     return NULL;
@@ -115,7 +116,8 @@ static void release(void *hint)
 
 worker_message letter_message(letter *l)
 {
-    return (worker_message){.data = zmq_msg_data(&l->msg), .n_bytes = zmq_msg_size(&l->msg), .release = release, .hint = l};
+    return (worker_message){
+        .data = zmq_msg_data(&l->msg), .n_bytes = zmq_msg_size(&l->msg), .release = release, .hint = l, .arrived = l->arrived};
 }
 
 bool letter_send(letter *l, void *socket)

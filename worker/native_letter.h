@@ -33,6 +33,7 @@ typedef struct letter {
     frame_bytes bytes; /* its memory is the letter's */
     zmq_msg_t msg;     /* if has_msg: what came in, or bytes that a socket did not take yet */
     bool has_msg;
+    uint64_t arrived;           /* of a LETTER_MESSAGE with a data frame: nanoseconds, monotonic */
     atomic_bool is_handed_over; /* to ZeroMQ */
     char endpoint[FRAME_MAX_ENDPOINT + 1];
     slice_range range;

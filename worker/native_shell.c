@@ -105,6 +105,7 @@ static void receive_data(shell *s)
         uint64_t epoch;
         unsigned kind = frame_peek(m.data, m.n_bytes, &epoch);
         if (kind == FRAME_FORWARD || kind == FRAME_SEQ) {
+            l->arrived = now_ns(NULL);
             mailbox_push(s->in, l);
             continue;
         }

@@ -167,6 +167,7 @@ yl_status worker_receive(worker *w, worker_message message, outbox *out, yl_erro
     if (!is_data(f.kind)) status = frame_decode(&f, w->scratch, message.data, message.n_bytes, &cause);
     if (!status) status = check_kind_and_epoch(w, &f, &drop, &cause);
     if (!status && !drop) {
+        if (!message.arrived) message.arrived = worker_counter(w);
         if (queue_push(is_data(f.kind) ? &w->data : &w->control, message)) {
             if (is_data(f.kind)) w->stats.bytes_in += message.n_bytes;
             return YL_OK;
@@ -252,7 +253,9 @@ static yl_status step_data(worker *w, worker_message *m, outbox *out, yl_error *
     uint64_t id = status ? 0 : frame_id(&f);
     frame_kind kind = f.kind;
     if (!status && kind == FRAME_FORWARD) {
+        uint64_t arrived = m->arrived;
         status = worker_batch_begin(w, &f.forward, m, &cause);
+        if (!status) w->stats.queue_ns += worker_counter(w) - arrived;
     } else if (!status) {
         status = worker_seq(w, &f, &cause);
         if (!status) status = worker_send(w, out, WORKER_TO_NEXT, &f, &cause);

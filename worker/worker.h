@@ -65,6 +65,7 @@ typedef struct worker_message {
     size_t n_bytes;
     void (*release)(void *hint);
     void *hint;
+    uint64_t arrived; /* by worker_env's counter; 0: just now */
 } worker_message;
 
 /* Who gets an outgoing frame. */

@@ -106,7 +106,8 @@ static void every_number_goes_to_its_extremes(void **state)
     assert_round_trip(r, &f);
     f = (frame){.kind = FRAME_STATS,
                 .epoch = UINT64_MAX,
-                .stats = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
+                .stats = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX,
+                          UINT64_MAX}};
     assert_round_trip(r, &f);
     f = (frame){.kind = FRAME_READY, .ready = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
     assert_round_trip(r, &f);
