@@ -28,6 +28,7 @@ typedef struct kept_answer {
 
 struct watcher {
     char address[ENDPOINT_BYTES];
+    bool has_key;
     link_hub *hub;
     link_watch *watch;
     void *socket;
@@ -46,6 +47,7 @@ yl_status watcher_new(watcher **out, const char *address, const cluster_key *key
     watcher *w = calloc(1, sizeof *w);
     if (!w) return yl_fail(err, YL_ENOMEM, "no memory to watch a coordinator");
     endpoint_format(w->address, &e);
+    w->has_key = key != NULL;
     for (int i = 0; i < 2; i++) {
         zmq_msg_init(&w->answers[i].msg);
         if (!status) status = frame_scratch_new(&w->answers[i].scratch, err);
@@ -106,9 +108,14 @@ static yl_status receive(watcher *w, bool *got, yl_error *err)
 static yl_status say_why(const watcher *w, uint32_t wait_ms, yl_error *err)
 {
     switch (w->seen) {
-    case LINK_REFUSED: return yl_fail(err, YL_EPEER, "the coordinator at %s does not know this key (--key-file)", w->address);
+    case LINK_REFUSED:
     case LINK_OTHER_SECURITY:
-        return yl_fail(err, YL_EPEER, "of the coordinator at %s and us one has a key and the other none (--key-file)", w->address);
+        if (!w->has_key)
+            return yl_fail(err, YL_EPEER, "the coordinator at %s lets in only who has its key (--key-file)", w->address);
+        return yl_fail(err, YL_EPEER,
+                       w->seen == LINK_REFUSED ? "the coordinator at %s does not know this key (--key-file)"
+                                               : "the coordinator at %s was started without a key, and we have one",
+                       w->address);
     case LINK_UP: return yl_fail(err, YL_EPEER, "the coordinator at %s has not answered for %.1f s", w->address, wait_ms / 1e3);
     case LINK_DOWN: return yl_fail(err, YL_EPEER, "the coordinator at %s has ended", w->address);
     default: return yl_fail(err, YL_EPEER, "no coordinator answers at %s: is one running, is the port right?", w->address);

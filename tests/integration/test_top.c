@@ -182,7 +182,7 @@ static void a_chain_with_a_key_shows_itself_to_who_has_it(void **state)
     start(r, &r->top, YLLAMA, "top", "--once", "--connect", address, "--key-file", other, NULL);
     expect_end(&r->top, 3, "does not know this key");
     start(r, &r->top, YLLAMA, "top", "--once", "--connect", address, NULL);
-    expect_end(&r->top, 3, "one has a key and the other none");
+    expect_end(&r->top, 3, "lets in only who has its key");
     char text[64];
     snprintf(text, sizeof text, "tcp://127.0.0.1:%u", free_port());
     start(r, &r->top, YLLAMA, "top", "--once", "--connect", text, "--key-file", key, NULL);
