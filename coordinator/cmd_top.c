@@ -10,7 +10,7 @@
 
 enum { MAX_LOCAL = 8, PATIENCE_MS = 3000 };
 
-static const float DEFAULT_INTERVAL_S = 1;
+static const float DEFAULT_INTERVAL_S = 1, COUNTING_S = 0.05F;
 
 /* Without an address: the one coordinator of this user on this machine. */
 static yl_status find_address(char out[WATCHER_ADDRESS_BYTES], const options *o, yl_error *err)
@@ -59,18 +59,27 @@ static void sleep_s(float seconds)
     nanosleep(&t, NULL);
 }
 
-/* Rates need two answers, and the counts in an answer were asked for by the one before: three. */
+/* How the chain is now: an answer has the counts that the question before asked for. */
+static yl_status look(watcher *w, const frame_chain **now, yl_error *err)
+{
+    yl_status status = watcher_ask(w, PATIENCE_MS, now, err);
+    if (status) return status;
+    sleep_s(COUNTING_S);
+    return watcher_ask(w, PATIENCE_MS, now, err);
+}
+
 static yl_status watch(watcher *w, const options *o, console *c, const char *address, yl_error *err)
 {
     const frame_chain *before = NULL, *now = NULL;
     float interval = o->interval_s > 0 ? o->interval_s : DEFAULT_INTERVAL_S;
-    yl_status status = watcher_ask(w, PATIENCE_MS, &now, err);
-    for (uint32_t i = 0; !status && !c->is_closed; i++) {
-        sleep_s(i ? interval : interval / 10);
-        before = i ? now : NULL; /* the first had no counts */
-        status = watcher_ask(w, PATIENCE_MS, &now, err);
-        if (!status && (before || !o->once)) status = show(c, o, address, before, now, err);
-        if (before && o->once) break;
+    yl_status status = look(w, &now, err);
+    if (!status && !o->once) status = show(c, o, address, NULL, now, err);
+    while (!status && !c->is_closed) {
+        sleep_s(interval - COUNTING_S);
+        before = now;
+        status = look(w, &now, err);
+        if (!status) status = show(c, o, address, before, now, err);
+        if (o->once) break;
     }
     return status;
 }

@@ -17,7 +17,7 @@
 #include "link.h"
 #include "local_workers.h"
 
-enum { HWM = 16 };
+enum { HWM = 16, N_ANSWERS = 3 };
 
 /* Answers are kept as they came: views into one stay valid while the next is asked for. */
 typedef struct kept_answer {
@@ -32,7 +32,7 @@ struct watcher {
     link_hub *hub;
     link_watch *watch;
     void *socket;
-    kept_answer answers[2];
+    kept_answer answers[N_ANSWERS];
     unsigned next; /* of answers */
     uint64_t id;
     link_event seen; /* what became of the connection last */
@@ -48,7 +48,7 @@ yl_status watcher_new(watcher **out, const char *address, const cluster_key *key
     if (!w) return yl_fail(err, YL_ENOMEM, "no memory to watch a coordinator");
     endpoint_format(w->address, &e);
     w->has_key = key != NULL;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < N_ANSWERS; i++) {
         zmq_msg_init(&w->answers[i].msg);
         if (!status) status = frame_scratch_new(&w->answers[i].scratch, err);
     }
@@ -71,7 +71,7 @@ void watcher_free(watcher *w)
     if (w->socket) zmq_close(w->socket);
     link_watch_free(w->watch);
     link_hub_free(w->hub);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < N_ANSWERS; i++) {
         zmq_msg_close(&w->answers[i].msg);
         frame_scratch_free(w->answers[i].scratch);
     }
@@ -144,7 +144,7 @@ yl_status watcher_ask(watcher *w, uint32_t wait_ms, const frame_chain **answer, 
     }
     if (status) return status;
     *answer = &w->answers[w->next].frame.chain;
-    w->next ^= 1;
+    w->next = (w->next + 1) % N_ANSWERS;
     return YL_OK;
 }
 

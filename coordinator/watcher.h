@@ -11,7 +11,7 @@ typedef struct watcher watcher;
 yl_status watcher_new(watcher **out, const char *address, const cluster_key *key, yl_error *err);
 void watcher_free(watcher *w); /* NULL: nothing */
 
-/* The answer to a question that is asked now; it and the one before stay valid until the next call but one. YL_EPEER: none came
+/* The answer to a question that is asked now; it stays valid for two more calls. YL_EPEER: none came
  * within wait_ms; the message says why, as far as that is known. YL_ECANCELED: a signal came. */
 yl_status watcher_ask(watcher *w, uint32_t wait_ms, const frame_chain **answer, yl_error *err);
 
