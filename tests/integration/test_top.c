@@ -132,7 +132,7 @@ static void of_several_one_must_be_named(void **state)
     const char *address = strstr(r->top.err, "--connect ipc://");
     assert_non_null(address);
     char first[SCRATCH_PATH_BYTES];
-    assert_int_equal(sscanf(address, "--connect %4000[^, ]", first), 1);
+    assert_int_equal(sscanf(address, "--connect %255[^, ]", first), 1);
     start(r, &r->top, YLLAMA, "top", "--once", "--json", "--connect", first, NULL);
     expect_end(&r->top, 0, NULL);
     check_figures(r, r->top.out);
