@@ -277,7 +277,7 @@ yl_status bench_run(session *s, const bench_plan *p, const bench_listener *liste
     r.ms = calloc(n_reps, sizeof *r.ms);
     r.rates = calloc(n_reps, sizeof *r.rates);
     yl_status status = r.readings && r.ms && r.rates ? YL_OK : yl_fail(err, YL_ENOMEM, "no memory for %u repetitions", n_reps);
-    if (!status) status = limit_probe_new(&r.probe, err);
+    if (!status) status = limit_probe_new(&r.probe, MACHINE_METER_ALL, err);
     if (!status) status = run_all(&r, p, err);
     limit_probe_free(r.probe);
     free(r.readings);

@@ -19,7 +19,7 @@ static const double SHARE_OF_MEMORY = 0.9, SHARE_OF_ARITHMETIC = 0.6;
 static yl_status measure(machine_limits *own, machine_limits *all, uint32_t n, uint32_t n_threads, yl_error *err)
 {
     machine_meter *meter;
-    yl_status status = machine_meter_new(&meter, err);
+    yl_status status = machine_meter_new(&meter, MACHINE_METER_PLACEMENT, err);
     if (status) return status;
     status = machine_meter_read(meter, n_threads, kernels_best(), own, err);
     *all = *own;
