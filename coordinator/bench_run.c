@@ -119,7 +119,7 @@ static yl_status read_memory(engine *e, bench_result *result, yl_error *err)
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     result->coordinator_bytes = (uint64_t)usage.ru_maxrss * 1024;
-    engine_stage *stages = calloc(engine_n_stages(e), sizeof *stages);
+    engine_stage *stages = calloc(engine_max_stages(e), sizeof *stages);
     if (!stages) return yl_fail(err, YL_ENOMEM, "no memory for a result");
     yl_status status = engine_stages(e, stages, err);
     result->workers_bytes = 0;

@@ -163,6 +163,9 @@ const option_spec option_table[] = {
      ENGINE | BENCH},
     {{"insecure"}, NULL, OPTION_FLAG, AT(is_insecure), {0, 0}, NULL,
      "listen without a key even where other machines reach it", GROUP_WORKERS, ENGINE | BENCH},
+    {{"layers"}, NULL, OPTION_STRING, AT(layers), {0, 0}, "NAME=FIRST-LAST,...",
+     "place by hand: desk=0-9,A=10-31; also NAME=embedding first, NAME=head last; or even: equal parts (default: workers that "
+     "join get what is fastest by their speed and memory, local ones equal parts)", GROUP_WORKERS, ENGINE | BENCH | PLAN},
     {{"worker-program"}, NULL, OPTION_STRING, AT(worker_program), {0, 0}, "FILE",
      "the worker (default: yllama-worker beside this program, else in PATH)", GROUP_WORKERS, ENGINE | BENCH},
     {{"stream-weights"}, NULL, OPTION_FLAG, AT(stream_weights), {0, 0}, NULL,
@@ -213,8 +216,6 @@ const option_spec option_table[] = {
      "one also runs the coordinator (default: local workers on this machine, measured)", GROUP_WORKERS, PLAN},
     {{"link"}, NULL, OPTION_STRING, AT(link), {0, 0}, "RATE,ROUNDTRIP",
      "between any two of them (default: 1gbit,0.3ms)", GROUP_WORKERS, PLAN},
-    {{"layers"}, NULL, OPTION_STRING, AT(layers), {0, 0}, "NAME=FIRST-LAST,...",
-     "place by hand: desk=0-9,A=10-31; also NAME=embedding first, NAME=head last", GROUP_WORKERS, PLAN},
     {{"objective"}, NULL, OPTION_STRING, AT(objective), {0, 0}, "NAME",
      "latency of one stream, or throughput of all (-np) together (default: latency)", GROUP_WORKERS, PLAN},
     {{"np", "parallel"}, NULL, OPTION_U32, AT(n_parallel), {1, 1 << 16}, "N",
