@@ -84,14 +84,14 @@ static yl_status wait_for_change(engine *e, uint64_t deadline, yl_error *err)
     return status;
 }
 
-static void tell_shortage(const engine *e, const yl_error *cause, uint64_t limit_ms)
+static const stage *lost_stage(const engine *e)
 {
     const stage *s = e->stages;
-    while (s->worker >= 0) s++; /* one is lost */
-    engine_log(e, ENGINE_LOG_WARN, "worker '%s' was lost (%s), and %s: waiting %.0f s for one to join", s->name, s->why_lost,
-               cause->msg, (double)limit_ms / 1e3);
+    while (s->worker >= 0) s++; /* there is one */
+    return s;
 }
 
+/* Who gets what of those that are left; waits for one more if they have too little memory. YL_EPEER: in vain. */
 static yl_status find_places(engine_places **out, engine *e, yl_error *err)
 {
     yl_error cause;
@@ -99,8 +99,12 @@ static yl_status find_places(engine_places **out, engine *e, yl_error *err)
     for (bool was_told = false;; was_told = true) {
         yl_status status = engine_places_find(out, e, false, &cause);
         if (!status) return YL_OK;
-        if (status != YL_ENOMEM || cluster_now_ms() >= deadline) return yl_fail(err, status, "%s", cause.msg);
-        if (!was_told) tell_shortage(e, &cause, limit_ms);
+        const stage *s = lost_stage(e);
+        if (status != YL_ENOMEM || cluster_now_ms() >= deadline)
+            return yl_fail(err, YL_EPEER, "worker '%s' was lost (%s), and %s", s->name, s->why_lost, cause.msg);
+        if (!was_told)
+            engine_log(e, ENGINE_LOG_WARN, "worker '%s' was lost (%s), and %s: waiting %.0f s for one to join", s->name,
+                       s->why_lost, cause.msg, (double)limit_ms / 1e3);
         status = wait_for_change(e, deadline, err);
         if (status) return status;
     }

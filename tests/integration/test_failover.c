@@ -85,14 +85,17 @@ static void start_answer(rig *r, int is_long, ...)
     assert_true(child_start(&r->coordinator, argv, NULL, r->dir.path));
 }
 
+static void start_worker(rig *r, int i)
+{
+    const char *argv[] = {WORKER, "--connect", r->address, "--name", NAMES[i], "-t", "1", "--timeout", TIMEOUT, NULL};
+    child_end(&r->workers[i]);
+    assert_true(child_start(&r->workers[i], argv, NULL, r->dir.path));
+}
+
 /* Workers measure their machine before they join, which takes its time: they do so beforehand, and sleep until they shall join. */
 static void start_workers(rig *r, int n)
 {
-    for (int i = 0; i < n; i++) {
-        const char *argv[] = {WORKER, "--connect", r->address, "--name", NAMES[i], "-t", "1", "--timeout", TIMEOUT, NULL};
-        child_end(&r->workers[i]);
-        assert_true(child_start(&r->workers[i], argv, NULL, r->dir.path));
-    }
+    for (int i = 0; i < n; i++) start_worker(r, i);
     for (int i = 0; i < n; i++) {
         expect_words(&r->workers[i], "looks for the coordinator");
         kill(r->workers[i].pid, SIGSTOP);
@@ -154,7 +157,7 @@ typedef enum phase { WHILE_LOADING, IN_PROMPT, IN_ANSWER } phase;
 static void start_cluster(rig *r, phase when, int n_standby)
 {
     new_address(r);
-    start_workers(r, N_WORKERS);
+    start_workers(r, N_STAGES + n_standby);
     start_answer(r, when == IN_PROMPT, "--workers", "3", "--listen", r->address, "--timeout", TIMEOUT, NULL);
     expect_words(&r->coordinator, "waiting for 3 workers");
     for (int i = 0; i < N_STAGES - 1; i++) {
@@ -239,7 +242,7 @@ static void a_worker_is_waited_for_when_none_is_left(void **state)
     start_cluster(r, IN_ANSWER, 0);
     for (int i = 0; i < N_STAGES; i++) kill(r->workers[i].pid, SIGKILL);
     expect_words(&r->coordinator, "none is left: waiting " SIX_TIMEOUTS " s for one to join");
-    join(r, 4);
+    start_worker(r, 4);
     expect_words(&r->coordinator, "worker 'e' has joined");
     expect_text(r, false);
 
