@@ -91,8 +91,7 @@ static engine_places *survey(const engine *e, uint32_t n_max)
     engine_places *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     for (uint32_t i = 0; i < cluster_n_places(e->cluster) && p->machines.n < n_max; i++) {
-        const cluster_worker *w = cluster_worker_at(e->cluster, i);
-        if (w && !w->why_lost[0]) insert(p, e, i);
+        if (cluster_worker_at(e->cluster, i)) insert(p, e, i);
     }
     uint32_t n = p->machines.n;
     for (uint32_t i = 0; i < n; i++) p->known[i] = describe(e, cluster_worker_at(e->cluster, p->workers[i]));

@@ -150,7 +150,7 @@ const option_spec option_table[] = {
     {{"w", "local"}, NULL, OPTION_U32, AT(n_local), {1, 256}, "N",
      "start N workers on this machine and cut the model between them (default: 1)", GROUP_WORKERS, ENGINE | PLAN},
     {{"workers"}, NULL, OPTION_U32, AT(n_join), {1, 256}, "N",
-     "wait for N workers of other machines (yllama-worker --connect), and cut the model between them; more stand by", GROUP_WORKERS, ENGINE | BENCH},
+     "wait for N workers of other machines (yllama-worker --connect), and place the model on them; more stand by", GROUP_WORKERS, ENGINE | BENCH},
     {{"listen"}, NULL, OPTION_STRING, AT(listen), {0, 0}, "ADDRESS",
      "where they come to (default: tcp://*:7620)", GROUP_WORKERS, ENGINE | BENCH},
     {{"result-port"}, NULL, OPTION_U32, AT(result_port), {0, 65535}, "PORT",
