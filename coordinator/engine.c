@@ -186,7 +186,8 @@ static bool is_stalled(const engine *e, uint64_t now)
     if (e->is_lost || (!e->awaited_id && !pipeline_n_in_flight(e->pipeline))) return false;
     uint64_t last = e->moved_ms;
     for (uint32_t i = 0; i < e->n_stages; i++) {
-        const cluster_worker *w = e->stages[i].worker < 0 ? NULL : cluster_worker_at(e->cluster, (uint32_t)e->stages[i].worker);
+        if (e->stages[i].worker < 0) return false; /* another is looked for */
+        const cluster_worker *w = cluster_worker_at(e->cluster, (uint32_t)e->stages[i].worker);
         if (w && w->busy_ms > last) last = w->busy_ms;
     }
     return now > last && now - last > STALL_FACTOR * (uint64_t)e->o.timeout_ms;
