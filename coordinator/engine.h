@@ -40,10 +40,10 @@ typedef struct engine_options {
     uint16_t result_port;   /* where the last one sends results, at the same host; 0: any */
     const cluster_key *key; /* that they must know; NULL: none, which only local addresses do without is_insecure */
     bool is_insecure;
-    const char
-        *layers; /* who of them gets what: as placement_parse takes it, by their names; ENGINE_LAYERS_EVEN: equal parts in the
-                  * order of their names; NULL: as is fastest by what they measured, in the memory that they have; several
-                  * sequences together if n_seq > 1. One that does not help stands by. After a loss it is not looked at */
+    /* Who of them gets what: by their names, as placement_parse takes it; ENGINE_LAYERS_EVEN: equal parts in the order of their
+     * names; NULL: what is fastest (of several sequences, n_seq > 1, together) by what they measured, in the memory that they have.
+     * One that does not help stands by. After a loss that nobody can fill it is what is fastest. */
+    const char *layers;
     const char *worker_program; /* path of yllama-worker */
     uint32_t n_threads;         /* of each local worker; 0: cores / n_local, at least 1 */
     uint32_t n_ctx;             /* positions a sequence; 0: the smaller of the model's and ENGINE_DEFAULT_CTX */
