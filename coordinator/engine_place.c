@@ -200,20 +200,29 @@ bool engine_worker_fits(const engine *e, uint32_t worker, const slice_range *r)
 
 /* ---- before anybody is waited for ---- */
 
+/* Each name in "a=0-9,b=10-31" is a worker's. Returns how many there are; cuts the text up. */
+static uint32_t name_workers(engine_places *p, char *text)
+{
+    uint32_t n = 0;
+    for (char *at = text, *next; at && n < PLACEMENT_MAX_NODES; at = next) {
+        next = strchr(at, ',');
+        if (next) next++;
+        at[strcspn(at, ",=")] = 0;
+        p->known[n++].name = at;
+    }
+    return n;
+}
+
 /* What is wrong with --layers whoever will come: held against workers of just the names that it has. */
 static yl_status check_layers(const engine *e, yl_error *err)
 {
     engine_places *p = calloc(1, sizeof *p);
-    char *names = malloc(strlen(e->o.layers) + 1);
+    size_t n_bytes = strlen(e->o.layers) + 1;
+    char *names = malloc(n_bytes);
     yl_status status = p && names ? YL_OK : yl_fail(err, YL_ENOMEM, "no memory for --layers");
     if (!status) {
-        uint32_t n = 0;
-        for (char *at = strcpy(names, e->o.layers), *end; at && n < PLACEMENT_MAX_NODES; at = end ? end + 1 : NULL) {
-            end = strchr(at, ',');
-            at[strcspn(at, ",=")] = 0;
-            p->known[n++].name = at;
-        }
-        plan_machines_joined(&p->machines, p->known, n);
+        memcpy(names, e->o.layers, n_bytes);
+        plan_machines_joined(&p->machines, p->known, name_workers(p, names));
         fill_spec(p, e);
         status = placement_parse(&p->placed, &p->spec, e->o.layers, err);
     }
@@ -229,6 +238,7 @@ yl_status engine_places_prepare(engine *e, yl_error *err)
 {
     model_use use = use_of(e, 1);
     yl_status status = model_costs_read(&e->costs, e->model, &e->hp, &use, err);
+    if (status) yl_error_context(err, "%s: ", e->o.model_path);
     if (status || !e->o.layers) return status;
     if (!is_even(e)) return check_layers(e, err);
     slice_range *ranges = calloc(e->o.n_join, sizeof *ranges);
