@@ -20,30 +20,32 @@ static const size_t BUFFER_BYTES =
 static const size_t N_MULTIPLY_ADDS_A_PIECE = 20u << 20; /* of int8: 1 to 5 ms a thread in all */
 
 struct machine_meter {
-    void *mapped; /* both buffers, and room to align them */
+    void *mapped; /* the buffers, and room to align them */
     size_t mapped_bytes;
-    const uint8_t *small, *huge; /* [BUFFER_BYTES] each */
+    const uint8_t *small, *huge; /* [BUFFER_BYTES] each; huge is NULL for MACHINE_METER_PLACEMENT */
 };
 
 /* ---- buffers ---- */
 
-yl_status machine_meter_new(machine_meter **out, yl_error *err)
+yl_status machine_meter_new(machine_meter **out, machine_meter_scope scope, yl_error *err)
 {
     *out = NULL;
+    size_t n_buffers = scope == MACHINE_METER_ALL ? 2 : 1;
     machine_meter *m = calloc(1, sizeof *m);
     if (!m) return yl_fail(err, YL_ENOMEM, "no memory to measure the machine");
-    m->mapped_bytes = 2 * BUFFER_BYTES + HUGE_PAGE_BYTES;
+    m->mapped_bytes = n_buffers * BUFFER_BYTES + HUGE_PAGE_BYTES;
     m->mapped = mmap(NULL, m->mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (m->mapped == MAP_FAILED) {
         free(m);
-        return yl_fail(err, YL_ENOMEM, "no memory to measure the machine: it takes two buffers of %zu MiB", BUFFER_BYTES >> 20);
+        return yl_fail(err, YL_ENOMEM, "no memory to measure the machine: it takes %zu buffer%s of %zu MiB", n_buffers,
+                       n_buffers > 1 ? "s" : "", BUFFER_BYTES >> 20);
     }
     uint8_t *small = (uint8_t *)m->mapped + (HUGE_PAGE_BYTES - (uintptr_t)m->mapped % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
-    uint8_t *huge = small + BUFFER_BYTES;
+    uint8_t *huge = n_buffers > 1 ? small + BUFFER_BYTES : NULL;
     /* Advice only: a system without huge pages gives two equal figures. */
     madvise(small, BUFFER_BYTES, MADV_NOHUGEPAGE);
-    madvise(huge, BUFFER_BYTES, MADV_HUGEPAGE);
-    memset(small, 1, 2 * BUFFER_BYTES); /* untouched pages are all the same one, and in the cache */
+    if (huge) madvise(huge, BUFFER_BYTES, MADV_HUGEPAGE);
+    memset(small, 1, n_buffers * BUFFER_BYTES); /* untouched pages are all the same one, and in the cache */
     m->small = small;
     m->huge = huge;
     *out = m;
@@ -114,12 +116,12 @@ yl_status machine_meter_read(const machine_meter *m, uint32_t n_threads, const k
         job dot = {.compute = loops->dot_int8, .n = N_MULTIPLY_ADDS_A_PIECE};
         job multiply_add = {.compute = loops->multiply_add_f32, .n = N_MULTIPLY_ADDS_A_PIECE / 4};
         try_job(pool, &dot, n_compute, compute_pieces, &out->dot_int8);
-        try_job(pool, &multiply_add, n_compute, compute_pieces, &out->multiply_add_f32);
+        if (m->huge) try_job(pool, &multiply_add, n_compute, compute_pieces, &out->multiply_add_f32);
         for (unsigned way = 0; way < 2; way++) {
             job small = {.read = way ? loops->read_ahead : loops->read, .data = m->small}, huge = small;
             huge.data = m->huge;
             try_job(pool, &small, n_read, read_pieces, &out->read_small_pages);
-            try_job(pool, &huge, n_read, read_pieces, &out->read_huge_pages);
+            if (m->huge) try_job(pool, &huge, n_read, read_pieces, &out->read_huge_pages);
         }
     }
     thread_pool_free(pool);

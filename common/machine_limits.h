@@ -18,11 +18,17 @@ typedef struct machine_limits {
     double multiply_add_f32; /* of f32, multiplied and added apart */
 } machine_limits;
 
-/* Two buffers to read from, of 256 MiB each. */
+/* What is measured: everything, or only what a placement of layers asks for, in half the time and memory. */
+typedef enum machine_meter_scope {
+    MACHINE_METER_ALL,
+    MACHINE_METER_PLACEMENT /* read_small_pages and dot_int8; the others are 0 */
+} machine_meter_scope;
+
+/* Buffers to read from, of 256 MiB each: two, or one for MACHINE_METER_PLACEMENT. */
 typedef struct machine_meter machine_meter;
 
 /* YL_ENOMEM. Free with machine_meter_free. */
-yl_status machine_meter_new(machine_meter **out, yl_error *err);
+yl_status machine_meter_new(machine_meter **out, machine_meter_scope scope, yl_error *err);
 void machine_meter_free(machine_meter *m);
 
 /* Measures on n_threads threads with the instructions that k may use; takes about a fifth of a second. Each figure is the best of a

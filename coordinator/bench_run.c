@@ -119,7 +119,7 @@ static yl_status read_memory(engine *e, bench_result *result, yl_error *err)
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     result->coordinator_bytes = (uint64_t)usage.ru_maxrss * 1024;
-    engine_stage *stages = calloc(engine_n_stages(e), sizeof *stages);
+    engine_stage *stages = calloc(engine_max_stages(e), sizeof *stages);
     if (!stages) return yl_fail(err, YL_ENOMEM, "no memory for a result");
     yl_status status = engine_stages(e, stages, err);
     result->workers_bytes = 0;
@@ -277,7 +277,7 @@ yl_status bench_run(session *s, const bench_plan *p, const bench_listener *liste
     r.ms = calloc(n_reps, sizeof *r.ms);
     r.rates = calloc(n_reps, sizeof *r.rates);
     yl_status status = r.readings && r.ms && r.rates ? YL_OK : yl_fail(err, YL_ENOMEM, "no memory for %u repetitions", n_reps);
-    if (!status) status = limit_probe_new(&r.probe, err);
+    if (!status) status = limit_probe_new(&r.probe, MACHINE_METER_ALL, err);
     if (!status) status = run_all(&r, p, err);
     limit_probe_free(r.probe);
     free(r.readings);

@@ -18,8 +18,13 @@ typedef struct cluster_worker {
     uint8_t route[CLUSTER_MAX_ROUTE];   /* ZeroMQ's address of its control socket */
     size_t n_route;
     char isa[FRAME_MAX_NAME + 1];
-    uint64_t instance, memory_bytes;
+    uint64_t instance, memory_bytes;  /* memory: 0 if it does not know */
+    uint64_t bytes_per_s, macs_per_s; /* of its machine, as it measured; 0: it did not */
     uint32_t n_threads;
+    uint8_t model_id[FRAME_ID_BYTES]; /* of the model file that it has; all 0: none */
+    bool is_near;                     /* on this machine */
+    uint64_t asked_us;                /* when the HEARTBEAT left that it has not answered yet; 0: none */
+    double rtt_ms;                    /* from a HEARTBEAT to its answer, the shortest so far; 0: none yet */
     uint64_t heard_ms;                /* last frame from it */
     uint64_t steps;                   /* of its last HEARTBEAT */
     uint64_t loaded;                  /* of its last HEARTBEAT: bytes of weights that are ready */

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { STANDSTILL_FACTOR = 10 };
 
@@ -149,6 +150,22 @@ static void say_joined(const cluster *c, const cluster_worker *w, const char *ho
                 (double)w->memory_bytes / GIB, host, place);
 }
 
+static uint64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+/* A HEARTBEAT. One at a time is timed: the answers to two could not be told apart. */
+static yl_status ask(cluster *c, uint32_t worker, yl_error *err)
+{
+    cluster_worker *w = &c->workers[worker];
+    frame f = {.kind = FRAME_HEARTBEAT, .heartbeat = {.instance = c->instance}};
+    if (!w->asked_us) w->asked_us = now_us();
+    return cluster_send(c, worker, &f, err);
+}
+
 static yl_status admit(cluster *c, const cluster_worker *w, const char *host, yl_error *err)
 {
     int i = cluster_find(c, w->name);
@@ -171,6 +188,8 @@ yl_status cluster_take_hello(cluster *c, zmq_msg_t *route, const frame_hello *h,
     uint64_t now = cluster_now_ms();
     cluster_worker w = {.instance = h->instance,
                         .memory_bytes = h->memory_bytes,
+                        .bytes_per_s = h->bytes_per_s,
+                        .macs_per_s = h->macs_per_s,
                         .n_threads = h->n_threads,
                         .heard_ms = now,
                         .progress_ms = now,
@@ -179,18 +198,23 @@ yl_status cluster_take_hello(cluster *c, zmq_msg_t *route, const frame_hello *h,
     copy_text(w.name, sizeof w.name, h->name);
     copy_text(w.isa, sizeof w.isa, h->isa);
     memcpy(w.route, zmq_msg_data(route), w.n_route);
+    if (h->model_id.n_bytes) memcpy(w.model_id, h->model_id.data, sizeof w.model_id);
     if (h->memory_bytes > CLUSTER_MAX_MEMORY)
         return yl_fail(err, YL_EINVAL, "worker '%s' says that it may use %" PRIu64 " bytes of memory: that cannot be (--memory)",
                        w.name, h->memory_bytes);
     endpoint from = {.is_tcp = peer != NULL};
     yl_status status = peer ? endpoint_set_host(&from, peer, err) : YL_OK;
     if (!status) status = locate(w.data_endpoint, h, w.name, &from, err);
+    w.is_near = endpoint_is_local(&from);
     return status ? status : admit(c, &w, from.is_tcp ? from.host : "this machine", err);
 }
 
 void cluster_take_heartbeat(cluster_worker *w, const frame_heartbeat *h, uint64_t now)
 {
     bool has_moved = h->steps != w->steps;
+    double rtt_ms = (double)(now_us() - w->asked_us) * 1e-3;
+    if (w->asked_us && (w->rtt_ms <= 0 || rtt_ms < w->rtt_ms)) w->rtt_ms = rtt_ms;
+    w->asked_us = 0;
     if (has_moved || !h->pending) w->progress_ms = now;
     if (has_moved || h->pending) w->busy_ms = now;
     w->steps = h->steps;

@@ -13,12 +13,7 @@
 #include "plan_machines.h"
 #include "session.h"
 
-/* What a prompt of 512 tokens attends on average, and a first answer at least. */
-enum { N_PAST = PREDICTION_PROMPT / 2, ASSUMED_THREADS = 16 };
-
-static const placement_link default_link = {.rtt_ms = 0.3, .bytes_per_s = 1e9 / 8};
-/* Between two processes of one machine. */
-static const placement_link near_link = {.rtt_ms = 0.04, .bytes_per_s = 2e9};
+enum { ASSUMED_THREADS = 16 };
 
 /* Everything that a plan points to; large, hence on the heap. */
 typedef struct workspace {
@@ -76,34 +71,9 @@ static void fill_spec(workspace *w, const options *o)
                                     .n_nodes = w->machines.n,
                                     .links = w->machines.links,
                                     .n_seq = o->n_parallel,
-                                    .n_past = N_PAST < w->plan.n_ctx ? N_PAST : w->plan.n_ctx,
+                                    .n_past = PREDICTION_PAST < w->plan.n_ctx ? PREDICTION_PAST : w->plan.n_ctx,
                                     .objective = is_throughput ? PLACEMENT_THROUGHPUT : PLACEMENT_LATENCY};
 }
-
-static yl_status place_by_hand(workspace *w, const options *o, yl_error *err)
-{
-    return placement_parse(&w->placed, &w->plan.spec, o->layers, err);
-}
-
-/* ---- machines that were described ---- */
-
-static yl_status plan_assumed(workspace *w, const options *o, yl_error *err)
-{
-    placement_link link = default_link;
-    yl_status status = o->link ? plan_link_parse(&link, o->link, err) : YL_OK;
-    if (!status) status = plan_machines_assume(&w->machines, o->assume, w->costs.fixed_bytes, err);
-    if (status) return status;
-    plan_machines_connect(&w->machines, link, near_link);
-    w->plan.is_link_assumed = !o->link && w->machines.n > 1;
-    w->plan.is_arithmetic_assumed = w->machines.is_arithmetic_assumed;
-    fill_spec(w, o);
-    if (o->layers) return place_by_hand(w, o, err);
-    status = placement_find(&w->placed, &w->plan.spec, err);
-    if (status == YL_ENOMEM) session_name_model(o->model, err);
-    return status;
-}
-
-/* ---- local workers ---- */
 
 /* Equal parts by the bytes that a token reads, as the engine cuts them. */
 static yl_status place_evenly(workspace *w, yl_error *err)
@@ -117,6 +87,32 @@ static yl_status place_evenly(workspace *w, yl_error *err)
     for (uint32_t i = 0; i < w->machines.n; i++) w->placed.stages[i] = (placement_stage){i, ranges[i]};
     return YL_OK;
 }
+
+static yl_status place_by_hand(workspace *w, const options *o, yl_error *err)
+{
+    if (strcmp(o->layers, ENGINE_LAYERS_EVEN) == 0) return place_evenly(w, err);
+    return placement_parse(&w->placed, &w->plan.spec, o->layers, err);
+}
+
+/* ---- machines that were described ---- */
+
+static yl_status plan_assumed(workspace *w, const options *o, yl_error *err)
+{
+    placement_link link = PLAN_LINK;
+    yl_status status = o->link ? plan_link_parse(&link, o->link, err) : YL_OK;
+    if (!status) status = plan_machines_assume(&w->machines, o->assume, w->costs.fixed_bytes, err);
+    if (status) return status;
+    plan_machines_connect(&w->machines, link, PLAN_NEAR_LINK);
+    w->plan.is_link_assumed = !o->link && w->machines.n > 1;
+    w->plan.is_arithmetic_assumed = w->machines.is_arithmetic_assumed;
+    fill_spec(w, o);
+    if (o->layers) return place_by_hand(w, o, err);
+    status = placement_find(&w->placed, &w->plan.spec, err);
+    if (status == YL_ENOMEM) session_name_model(o->model, err);
+    return status;
+}
+
+/* ---- local workers ---- */
 
 /* They share the machine's memory: each has free what it needs, and all of what is left over. */
 static yl_status share_memory(workspace *w, uint64_t free_bytes, yl_error *err)
@@ -142,7 +138,7 @@ static yl_status plan_local(workspace *w, const options *o, yl_error *err)
     uint64_t free_bytes;
     yl_status status = plan_machines_local(&w->machines, o->n_local, threads_of(o), w->costs.fixed_bytes, &free_bytes, err);
     if (status) return status;
-    plan_machines_connect(&w->machines, near_link, near_link);
+    plan_machines_connect(&w->machines, PLAN_NEAR_LINK, PLAN_NEAR_LINK);
     fill_spec(w, o);
     status = o->layers ? place_by_hand(w, o, err) : place_evenly(w, err);
     if (!status) status = share_memory(w, free_bytes, err);

@@ -24,6 +24,17 @@ void engine_log(const engine *e, engine_log_level level, const char *format, ...
     e->o.on_log(e->o.ctx, level, line);
 }
 
+void engine_note(const engine *e, const char *format, ...)
+{
+    if (!e->o.on_note) return;
+    char line[YL_ERROR_MSG_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    e->o.on_note(e->o.ctx, line);
+}
+
 stage *engine_stage_of_worker(engine *e, int worker)
 {
     for (uint32_t i = 0; i < e->n_stages; i++) {
@@ -157,7 +168,7 @@ static yl_status take_frame(void *ctx, int worker, const frame *f, yl_error *err
     engine *e = ctx;
     stage *s = engine_stage_of_worker(e, worker);
     if (f->kind == FRAME_ERROR) return take_error(e, s, f->epoch, &f->error, err);
-    if (f->epoch != e->epoch) return YL_OK; /* of a wiring that is over */
+    if (f->epoch != e->epoch || !e->n_stages) return YL_OK; /* of a wiring that is over, or none of ours */
     yl_error cause;
     yl_status status = take_frame_of_epoch(e, s, f, &cause);
     if (status == YL_EPEER)
@@ -177,7 +188,8 @@ static bool is_stalled(const engine *e, uint64_t now)
     if (e->is_lost || (!e->awaited_id && !pipeline_n_in_flight(e->pipeline))) return false;
     uint64_t last = e->moved_ms;
     for (uint32_t i = 0; i < e->n_stages; i++) {
-        const cluster_worker *w = e->stages[i].worker < 0 ? NULL : cluster_worker_at(e->cluster, (uint32_t)e->stages[i].worker);
+        if (e->stages[i].worker < 0) return false; /* another is looked for */
+        const cluster_worker *w = cluster_worker_at(e->cluster, (uint32_t)e->stages[i].worker);
         if (w && w->busy_ms > last) last = w->busy_ms;
     }
     return now > last && now - last > STALL_FACTOR * (uint64_t)e->o.timeout_ms;
@@ -390,6 +402,11 @@ uint32_t engine_n_ctx(const engine *e)
 uint32_t engine_n_stages(const engine *e)
 {
     return e->n_stages;
+}
+
+uint32_t engine_max_stages(const engine *e)
+{
+    return e->max_stages;
 }
 
 static bool stats_are_owed(const engine *e)

@@ -10,9 +10,9 @@
  * happens a fourth time within a minute it is final.
  *
  * The same goes for a worker of another machine that is lost: silent for timeout_ms, gone, standing still, or sending what nobody
- * can use. Who stands by (workers beyond n_join, or that came later) gets its layers; is nobody there they are shared out anew over
- * those that are left; is none left, one is waited for, 6 x timeout_ms. Losses of this kind are never too many. A worker that
- * comes back stands by. A local worker that is lost is final. */
+ * can use. Who stands by and has the memory (a worker that was given nothing, or came later) gets its layers; is nobody there the
+ * model is placed anew on those that are left; is none left, one is waited for, 6 x timeout_ms. Losses of this kind are never too
+ * many. A worker that comes back stands by. A local worker that is lost is final. */
 #ifndef YL_ENGINE_H
 #define YL_ENGINE_H
 
@@ -25,6 +25,7 @@
 typedef struct engine engine;
 
 enum { ENGINE_DEFAULT_CTX = 4096, ENGINE_MAX_WORKERS = 256, ENGINE_MAX_STANDBY = 64 };
+#define ENGINE_LAYERS_EVEN "even"
 
 /* Severity of a line for the log. */
 typedef enum engine_log_level { ENGINE_LOG_ERROR, ENGINE_LOG_WARN, ENGINE_LOG_INFO, ENGINE_LOG_DEBUG } engine_log_level;
@@ -39,6 +40,10 @@ typedef struct engine_options {
     uint16_t result_port;   /* where the last one sends results, at the same host; 0: any */
     const cluster_key *key; /* that they must know; NULL: none, which only local addresses do without is_insecure */
     bool is_insecure;
+    /* Who of them gets what: by their names, as placement_parse takes it; ENGINE_LAYERS_EVEN: equal parts in the order of their
+     * names; NULL: what is fastest (of several sequences, n_seq > 1, together) by what they measured, in the memory that they have.
+     * One that does not help stands by. After a loss that nobody can fill it is what is fastest. */
+    const char *layers;
     const char *worker_program; /* path of yllama-worker */
     uint32_t n_threads;         /* of each local worker; 0: cores / n_local, at least 1 */
     uint32_t n_ctx;             /* positions a sequence; 0: the smaller of the model's and ENGINE_DEFAULT_CTX */
@@ -138,9 +143,25 @@ typedef struct engine_stage {
     uint64_t wiring;   /* which one: another after a worker was lost, and stats begin anew */
     frame_stats stats; /* since then */
 } engine_stage;
-/* Fewer than at first when workers were lost, never more. */
+/* As they are now; when a worker is lost they may become others, and more. */
 uint32_t engine_n_stages(const engine *e);
-/* Asks every stage. stages: [engine_n_stages before the call]; as many are written as there are after it. */
+/* No more than these, ever. */
+uint32_t engine_max_stages(const engine *e);
+/* Asks every stage. stages: [engine_max_stages]; as many are written as there are after the call. */
 yl_status engine_stages(engine *e, engine_stage *stages, yl_error *err);
+
+/* What was to be expected of a stage: milliseconds a token, of a prompt of 512 tokens and of an answer. */
+typedef struct engine_stage_outlook {
+    double prompt_ms, answer_ms;
+} engine_stage_outlook;
+/* What was to be expected of the chain as it is now, by what its workers measured of their machines (prediction.h). */
+typedef struct engine_outlook {
+    double prompt_rate, answer_rate; /* tokens a second: of such a prompt, of one answer */
+    const char *alone; /* the worker that would answer faster with the whole model; NULL: none. Valid until the next call */
+    double alone_rate;
+    engine_stage_outlook *stages; /* [engine_n_stages], the caller's */
+} engine_outlook;
+/* Fills all but out->stages, which it writes to. False: nothing is known, as of local workers. */
+bool engine_look_ahead(const engine *e, engine_outlook *out);
 
 #endif

@@ -1,6 +1,6 @@
 /* engine_internal.h: the state of an engine, shared by engine.c (calls), engine_open.c (from options to a chain that is ready),
- * engine_join.c (workers of other machines), engine_failover.c (workers that are lost) and engine_replay.c (a chain that lost what
- * it held). */
+ * engine_join.c (workers of other machines), engine_place.c (which of them gets what), engine_failover.c (workers that are lost)
+ * and engine_replay.c (a chain that lost what it held). */
 #ifndef YL_ENGINE_INTERNAL_H
 #define YL_ENGINE_INTERNAL_H
 
@@ -9,6 +9,7 @@
 #include "cluster.h"
 #include "engine.h"
 #include "local_workers.h"
+#include "model_costs.h"
 #include "pipeline.h"
 
 enum { ENGINE_MAX_REPLAYS = 3 }; /* within a minute */
@@ -52,8 +53,9 @@ struct engine {
     cluster *cluster;
     pipeline *pipeline;
     uint64_t epoch;
+    model_costs costs; /* where workers join: for their placement */
     stage *stages;     /* [max_stages] */
-    uint32_t n_stages; /* fewer, when workers were lost and none stood by */
+    uint32_t n_stages; /* 0: workers are still waited for */
     uint32_t max_stages;
     bool was_ready; /* the chain has worked once: what a worker then refuses is its own fault */
     atomic_bool is_canceled;
@@ -85,7 +87,8 @@ yl_status engine_pump(engine *e, uint32_t wait_ms, yl_error *err);
 /* The stage whose worker this is; NULL: none (worker < 0: nobody's). */
 stage *engine_stage_of_worker(engine *e, int worker);
 
-/* A line for the caller's log. */
+/* A line for the user (on_note), and one for the caller's log. */
+void engine_note(const engine *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void engine_log(const engine *e, engine_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* engine_watch.c: what `yllama top` sees. Room for it; clocks for FORWARDs; the answer to a CHAIN (cluster_handlers.on_question).
@@ -115,14 +118,27 @@ yl_status engine_assign(engine *e, yl_error *err);
 yl_status engine_wait_until_ready(engine *e, yl_error *err);
 /* Handles frames for a moment. YL_ECANCELED: the user has enough. */
 yl_status engine_wait_a_moment(engine *e, yl_error *err);
-/* Cuts the model into n_stages slices. */
-yl_status engine_cut(engine *e, yl_error *err);
+/* Cuts the model into n equal parts, ranges: [n]. */
+yl_status engine_cut_evenly(const engine *e, slice_range *ranges, uint32_t n, yl_error *err);
+/* Writes the tensors of its slice into a stage. */
+yl_status engine_list_tensors(const engine *e, stage *s, yl_error *err);
 /* Answers WANT. */
 yl_status engine_send_chunk(engine *e, stage *s, const frame_want_chunk *want, yl_error *err);
 
-/* engine_join.c: waits until o.n_join workers have joined, and makes them the stages. */
+/* engine_join.c: waits until o.n_join workers have joined, and makes stages of them. */
 yl_status engine_gather(engine *e, yl_error *err);
-/* Makes the first n_stages workers of the cluster the stages. There are so many. */
-yl_status engine_make_stages_of_workers(engine *e, yl_error *err);
+
+/* engine_place.c: what can be said before a worker is there: the model's costs, and what is wrong with o.layers. */
+yl_status engine_places_prepare(engine *e, yl_error *err);
+/* Who of the workers that are here gets which part. is_first: o.layers holds. YL_ENOMEM: the model does not fit them. Valid until
+ * the next poll; free with engine_places_free. */
+typedef struct engine_places engine_places;
+yl_status engine_places_find(engine_places **out, const engine *e, bool is_first, yl_error *err);
+void engine_places_free(engine_places *p);
+uint32_t engine_places_n_stages(const engine_places *p);
+/* Makes them the stages, and says who stands by and why. */
+yl_status engine_places_take(engine *e, const engine_places *p, yl_error *err);
+/* Has the worker at this place of the cluster the memory for a slice? */
+bool engine_worker_fits(const engine *e, uint32_t worker, const slice_range *r);
 
 #endif

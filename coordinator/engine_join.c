@@ -1,18 +1,16 @@
-/* engine_join.c: workers on other machines: listen, wait until enough have said HELLO, make them the stages of the chain.
+/* engine_join.c: workers on other machines: listen, wait until enough have said HELLO, make stages of them.
  *
- * A worker has no rank: the stages are the workers in the order of their names, so the same workers make the same chain whoever
- * came first. One that leaves before the chain is wired is waited for again, or another in its place. Who comes later stands by. */
+ * A worker has no rank: they are placed on in the order of their names, so the same workers make the same chain whoever came first.
+ * One that leaves before the chain is wired is waited for again, or another in its place. Who comes later stands by. */
 #include "engine_internal.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
+
+enum { ANSWER_MS = 500 }; /* for an answer to the first HEARTBEAT; who takes longer is placed as if that were not known */
 
 static void say(void *ctx, const char *line)
 {
-    const engine *e = ctx;
-    if (e->o.on_note) e->o.on_note(e->o.ctx, line);
+    engine_note(ctx, "%s", line);
 }
 
 /* Control where the user says; results at the same host, at a port of its own. */
@@ -33,29 +31,6 @@ static yl_status listen_for_workers(engine *e, yl_error *err)
     return status ? status : cluster_new(&e->cluster, &o, err);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp((*(const cluster_worker *const *)a)->name, (*(const cluster_worker *const *)b)->name);
-}
-
-yl_status engine_make_stages_of_workers(engine *e, yl_error *err)
-{
-    const cluster_worker **order = calloc(e->n_stages, sizeof *order);
-    if (!order) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->n_stages);
-    for (uint32_t place = 0, n = 0; n < e->n_stages; place++) {
-        order[n] = cluster_worker_at(e->cluster, place);
-        n += order[n] != NULL;
-    }
-    qsort(order, e->n_stages, sizeof *order, by_name);
-    for (uint32_t i = 0; i < e->n_stages; i++) {
-        stage *s = &e->stages[i];
-        s->worker = cluster_find(e->cluster, order[i]->name);
-        snprintf(s->name, sizeof s->name, "%s", order[i]->name);
-    }
-    free(order);
-    return YL_OK;
-}
-
 /* Workers outlive us, and know the epochs of the last coordinator: ours must be later, or frames of its that are still on their way
  * would be taken for ours. */
 static uint64_t first_epoch(void)
@@ -65,18 +40,45 @@ static uint64_t first_epoch(void)
     return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 
+/* Everybody has answered a HEARTBEAT: how far away it is is known. */
+static bool all_have_answered(const engine *e)
+{
+    for (uint32_t i = 0; i < cluster_n_places(e->cluster); i++) {
+        const cluster_worker *w = cluster_worker_at(e->cluster, i);
+        if (w && w->rtt_ms <= 0) return false;
+    }
+    return true;
+}
+
+static yl_status wait_for_all(engine *e, yl_error *err)
+{
+    uint64_t deadline = 0; /* for answers, once enough are here */
+    for (;;) {
+        bool are_here = cluster_n_here(e->cluster) >= e->o.n_join;
+        if (!are_here) deadline = 0;
+        if (are_here && !deadline) deadline = cluster_now_ms() + ANSWER_MS;
+        if (are_here && (all_have_answered(e) || cluster_now_ms() > deadline)) return YL_OK;
+        yl_status status = engine_wait_a_moment(e, err);
+        if (status) return status;
+    }
+}
+
 yl_status engine_gather(engine *e, yl_error *err)
 {
     yl_status status = listen_for_workers(e, err);
     if (status) return status;
-    char address[ENDPOINT_BYTES], line[YL_ERROR_MSG_BYTES];
+    char address[ENDPOINT_BYTES];
     endpoint_format(address, cluster_control_endpoint(e->cluster));
-    snprintf(line, sizeof line, "waiting for %u workers at %s (%s)", e->n_stages, address,
-             e->o.key ? "encrypted, with the cluster's key" : "open: without a key");
-    say(e, line);
-    while (!status && cluster_n_here(e->cluster) < e->n_stages) status = engine_wait_a_moment(e, err);
+    engine_note(e, "waiting for %u workers at %s (%s)", e->o.n_join, address,
+                e->o.key ? "encrypted, with the cluster's key" : "open: without a key");
+    status = wait_for_all(e, err);
     if (status) return status;
     cluster_set_gathering(e->cluster, false);
     e->epoch = first_epoch();
-    return engine_make_stages_of_workers(e, err);
+    engine_places *places;
+    status = engine_places_find(&places, e, true, err);
+    if (status) return status;
+    status = engine_places_take(e, places, err);
+    engine_places_free(places);
+    return status;
 }

@@ -25,7 +25,6 @@ static yl_status settle_options(engine *e, yl_error *err)
 {
     engine_options *o = &e->o;
     if (!o->n_local) o->n_local = 1;
-    e->n_stages = e->max_stages = o->n_join ? o->n_join : o->n_local;
     if (!o->n_seq) o->n_seq = 1;
     if (!o->n_batch) o->n_batch = DEFAULT_BATCH;
     if (!o->n_ubatch) o->n_ubatch = DEFAULT_UBATCH;
@@ -35,7 +34,8 @@ static yl_status settle_options(engine *e, yl_error *err)
     if (o->n_ubatch > max_rows) o->n_ubatch = max_rows;
     if (o->n_ubatch > FRAME_MAX_ROWS) return yl_fail(err, YL_EINVAL, "a micro-batch (-ub) has at most %d rows", FRAME_MAX_ROWS);
     if (o->n_ubatch > o->n_batch) o->n_ubatch = o->n_batch;
-    if (e->n_stages > ENGINE_MAX_WORKERS) return yl_fail(err, YL_EINVAL, "at most %d workers", ENGINE_MAX_WORKERS);
+    if (o->n_join > ENGINE_MAX_WORKERS || o->n_local > ENGINE_MAX_WORKERS)
+        return yl_fail(err, YL_EINVAL, "at most %d workers", ENGINE_MAX_WORKERS);
     uint32_t cores = cpus_usable();
     if (!o->n_threads) o->n_threads = cores > o->n_local ? cores / o->n_local : 1;
     if (o->n_threads > cores && !o->n_join)
@@ -68,21 +68,17 @@ static double tensor_bytes(const engine *e, tensor_role role, uint32_t layer)
 
 /* What a stage costs is the bytes that it reads. Of several sequences' tokens the head's count; one sequence's stages never decode
  * at the same time, only a prompt's micro-batches overlap, and those want the head for one row at most. */
-static yl_status place(engine *e, yl_error *err)
+yl_status engine_cut_evenly(const engine *e, slice_range *ranges, uint32_t n, yl_error *err)
 {
     placement_costs costs = {.embd = 0};
     for (int role = 0; role < TENSOR_LAYER_END; role++) costs.layer += tensor_bytes(e, (tensor_role)role, 0);
     if (e->o.n_seq > 1) costs.head = tensor_bytes(e, e->hp.tied_embeddings ? TENSOR_TOKEN_EMBD : TENSOR_OUTPUT, 0);
-    slice_range *ranges = calloc(e->n_stages, sizeof *ranges);
-    if (!ranges) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->n_stages);
-    yl_status status = placement_even(ranges, e->n_stages, e->hp.n_layer, &costs, err);
+    yl_status status = placement_even(ranges, n, e->hp.n_layer, &costs, err);
     if (status) yl_error_context(err, "%s: ", e->o.model_path);
-    for (uint32_t i = 0; i < e->n_stages && !status; i++) e->stages[i].range = ranges[i];
-    free(ranges);
     return status;
 }
 
-static yl_status list_tensors(engine *e, stage *s, yl_error *err)
+yl_status engine_list_tensors(const engine *e, stage *s, yl_error *err)
 {
     uint32_t n = slice_range_n_tensors(&s->range);
     free(s->tensors);
@@ -106,22 +102,29 @@ static yl_status list_tensors(engine *e, stage *s, yl_error *err)
     return YL_OK;
 }
 
-yl_status engine_cut(engine *e, yl_error *err)
+/* Local workers share a machine: equal parts. */
+static yl_status cut_for_locals(engine *e, yl_error *err)
 {
-    yl_status status = place(e, err);
-    for (uint32_t i = 0; i < e->n_stages && !status; i++) status = list_tensors(e, &e->stages[i], err);
+    slice_range ranges[ENGINE_MAX_WORKERS];
+    e->n_stages = e->max_stages;
+    yl_status status = engine_cut_evenly(e, ranges, e->n_stages, err);
+    for (uint32_t i = 0; i < e->n_stages && !status; i++) {
+        stage *s = &e->stages[i];
+        s->worker = -1;
+        s->range = ranges[i];
+        snprintf(s->name, sizeof s->name, "worker-%u", i);
+        status = engine_list_tensors(e, s, err);
+    }
     return status;
 }
 
 static yl_status make_stages(engine *e, yl_error *err)
 {
-    e->stages = calloc(e->n_stages, sizeof *e->stages);
-    if (!e->stages) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->n_stages);
-    for (uint32_t i = 0; i < e->n_stages; i++) {
-        e->stages[i].worker = -1;
-        snprintf(e->stages[i].name, sizeof e->stages[i].name, "worker-%u", i);
-    }
-    return engine_cut(e, err);
+    uint32_t n_units = e->hp.n_layer + 2, n_workers = e->o.n_join + ENGINE_MAX_STANDBY;
+    e->max_stages = !e->o.n_join ? e->o.n_local : n_workers < n_units ? n_workers : n_units;
+    e->stages = calloc(e->max_stages, sizeof *e->stages);
+    if (!e->stages) return yl_fail(err, YL_ENOMEM, "no memory for %u stages", e->max_stages);
+    return e->o.n_join ? engine_places_prepare(e, err) : cut_for_locals(e, err);
 }
 
 /* All local workers share this machine, so their sum is held against it before any starts. */
@@ -328,7 +331,7 @@ yl_status engine_wait_until_ready(engine *e, yl_error *err)
 
 static yl_status make_pipeline(engine *e, yl_error *err)
 {
-    pipeline_spec spec = {.n_stages = e->n_stages,
+    pipeline_spec spec = {.n_stages = e->max_stages,
                           .n_seq = e->o.n_seq,
                           .n_ctx = e->n_ctx,
                           .n_vocab = e->hp.n_vocab,
@@ -364,6 +367,7 @@ yl_status engine_begin(engine **out, const engine_options *options, yl_error *er
     if (!status) status = make_pipeline(e, err);
     if (!status) status = engine_watch_init(e, err);
     if (!status) status = e->o.n_join ? engine_gather(e, err) : start_workers(e, err);
+    if (!status) pipeline_restart(e->pipeline, e->n_stages);
     if (!status) status = engine_assign(e, err);
     if (status) {
         engine_close(e);
@@ -416,6 +420,7 @@ void engine_close(engine *e)
         free(e->stages[i].sources);
     }
     free(e->stages);
+    model_costs_clear(&e->costs);
     free(e->row);
     free(e->listeners);
     engine_watch_clear(e);

@@ -467,6 +467,8 @@ static yl_status settle_workers(options *o, yl_error *err)
     if (local == SOURCE_COMMAND_LINE) o->n_join = 0;
     if (listen == SOURCE_COMMAND_LINE && !o->n_join)
         return yl_fail(err, YL_EINVAL, "--listen is for workers that join: how many? --workers N");
+    if (source_of(o, offsetof(options, layers)) == SOURCE_COMMAND_LINE && !o->n_join && o->command != COMMAND_PLAN)
+        return yl_fail(err, YL_EINVAL, "--layers is for workers that join (--workers N): local ones get equal parts");
     if (key == SOURCE_COMMAND_LINE && key == file) return yl_fail(err, YL_EINVAL, "the key is given twice: --key and --key-file");
     if (file > key) o->key = NULL;
     if (key >= file) o->key_file = NULL;

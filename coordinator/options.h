@@ -83,6 +83,7 @@ typedef struct options {
     const char *listen, *key, *key_file;
     uint32_t result_port;
     bool is_insecure;
+    const char *layers; /* who gets which (placement_parse), or "even"; NULL: not said */
     const char *worker_program;
     bool stream_weights;
     const char *isa;
@@ -104,7 +105,7 @@ typedef struct options {
     option_list arguments; /* cache: what is not a flag, in order */
     bool all;
 
-    const char *assume, *link, *layers, *objective; /* plan; NULL: not said */
+    const char *assume, *link, *objective; /* plan; NULL: not said */
     uint32_t n_parallel;
 
     const char *connect; /* top; NULL: this machine's only coordinator */

@@ -25,7 +25,7 @@ yl_status placement_even(slice_range *ranges, uint32_t n_stages, uint32_t n_laye
 /* ---- uneven machines ---- */
 
 enum {
-    PLACEMENT_MAX_NODES = 64,
+    PLACEMENT_MAX_NODES = 320,    /* as many workers as may join a coordinator */
     PLACEMENT_EXACT_NODES = 10,   /* up to so many nodes ... */
     PLACEMENT_EXACT_LAYERS = 256, /* ... and layers the best placement is found for certain */
     PLACEMENT_MAX_SEQ = 1 << 16,

@@ -8,7 +8,7 @@
 #include "placement.h"
 
 static const double PLACEMENT_MAX_MS = 1e6; /* of a unit or a link */
-/* More than any placement costs: 4,098 units and 65 links, 10^15 picoseconds each at most, stay below. */
+/* More than any placement costs: 4,098 units and 321 links, 10^15 picoseconds each at most, stay below. */
 static const uint64_t PLACEMENT_NEVER = UINT64_MAX / 2;
 
 /* How stages and links add up along a chain. */

@@ -15,11 +15,17 @@
 enum { WORKERS_HOST = 1 };
 static const double SHARE_OF_MEMORY = 0.9, SHARE_OF_ARITHMETIC = 0.6;
 
+void plan_node_set_speed(placement_node *node, const machine_limits *limits)
+{
+    node->bytes_per_s = limits->read_small_pages * SHARE_OF_MEMORY;
+    node->macs_per_s = limits->dot_int8 * SHARE_OF_ARITHMETIC;
+}
+
 /* own: of one worker while the others wait; all: of all at the same time. */
 static yl_status measure(machine_limits *own, machine_limits *all, uint32_t n, uint32_t n_threads, yl_error *err)
 {
     machine_meter *meter;
-    yl_status status = machine_meter_new(&meter, err);
+    yl_status status = machine_meter_new(&meter, MACHINE_METER_PLACEMENT, err);
     if (status) return status;
     status = machine_meter_read(meter, n_threads, kernels_best(), own, err);
     *all = *own;
@@ -46,10 +52,9 @@ yl_status plan_machines_local(plan_machines *out, uint32_t n, uint32_t n_threads
         snprintf(out->names[i], PLAN_NAME_BYTES, "worker-%u", (unsigned)i);
         out->nodes[i] = (placement_node){.name = out->names[i],
                                          .fixed_bytes = fixed_bytes,
-                                         .bytes_per_s = own.read_small_pages * SHARE_OF_MEMORY,
-                                         .macs_per_s = own.dot_int8 * SHARE_OF_ARITHMETIC,
                                          .host = WORKERS_HOST,
                                          .host_bytes_per_s = all.read_small_pages * SHARE_OF_MEMORY};
+        plan_node_set_speed(&out->nodes[i], &own);
     }
     return YL_OK;
 }

@@ -4,33 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "placement_reason.h"
 #include "plan.h"
 #include "quantity.h"
 #include "slice_range.h"
 
 enum { NUMBER_BYTES = 32, PLACE_BYTES = 96 };
 
-/* A gain smaller than this is none. */
-static const double WORTH_SAYING = 1.005;
-
 const char *plan_node_name(const plan *p, uint32_t node)
 {
     return node < p->spec.n_nodes ? p->spec.nodes[node].name : "coordinator";
-}
-
-/* Three digits. */
-static char *format_number(char *buf, double v)
-{
-    snprintf(buf, NUMBER_BYTES, v >= 99.95 ? "%.0f" : v >= 9.995 ? "%.1f" : "%.2f", v);
-    return buf;
-}
-
-static char *format_ms(char *buf, double ms)
-{
-    format_number(buf, ms);
-    size_t n = strlen(buf);
-    snprintf(buf + n, NUMBER_BYTES - n, " ms");
-    return buf;
 }
 
 static void print_head(FILE *f, const plan *p)
@@ -55,29 +38,14 @@ static void print_stage(FILE *f, const plan *p, uint32_t i)
     fprintf(f, "%5" PRIu32 "  %-16s %-29s %7s %7s %9s %9s %9s\n", i + 1, plan_node_name(p, s->node),
             slice_range_format(slice, &s->range), quantity_format_bytes(weights, (double)s->weight_bytes),
             quantity_format_bytes(kv, (double)s->kv_bytes),
-            quantity_format_bytes(left, (double)p->spec.nodes[s->node].free_bytes - taken), format_ms(token, s->decode_ms),
-            format_ms(rows, s->prefill_ms));
+            quantity_format_bytes(left, (double)p->spec.nodes[s->node].free_bytes - taken), quantity_format_ms(token, s->decode_ms),
+            quantity_format_ms(rows, s->prefill_ms));
 }
 
 static void print_left_out(FILE *f, const plan *p, uint32_t node)
 {
-    const placement_node *n = &p->spec.nodes[node];
-    char free_bytes[NUMBER_BYTES], fixed[NUMBER_BYTES], with[NUMBER_BYTES], without[NUMBER_BYTES];
-    fprintf(f, "    -  %-16s nothing: ", n->name);
-    switch (p->placed->reasons[node]) {
-    case PLACEMENT_NO_MEMORY:
-        fprintf(f, "no memory for any part (%s free, scratch takes %s)\n", quantity_format_bytes(free_bytes, (double)n->free_bytes),
-                quantity_format_bytes(fixed, (double)n->fixed_bytes));
-        break;
-    case PLACEMENT_SLOWER:
-        if (p->placed->cost_with_ms[node] > 0)
-            fprintf(f, "not faster with it (%s %s at best, without it %s)\n", format_ms(with, p->placed->cost_with_ms[node]),
-                    p->spec.objective == PLACEMENT_LATENCY ? "a token" : "of work a round", format_ms(without, p->placed->cost_ms));
-        else
-            fprintf(f, "no chain with it was found to be faster\n");
-        break;
-    default: fprintf(f, "as asked for\n");
-    }
+    char reason[PLACEMENT_REASON_BYTES];
+    fprintf(f, "    -  %-16s nothing: %s\n", p->spec.nodes[node].name, placement_reason_format(reason, &p->spec, p->placed, node));
 }
 
 static void print_stages(FILE *f, const plan *p)
@@ -107,8 +75,8 @@ static void print_links(FILE *f, const plan *p)
         char place[PLACE_BYTES], rtt[NUMBER_BYTES], rate[NUMBER_BYTES], bytes[NUMBER_BYTES], ms[NUMBER_BYTES];
         size_t n = strlen(quantity_format_bytes(rate, l->link.bytes_per_s));
         snprintf(rate + n, sizeof rate - n, "/s");
-        fprintf(f, "%-38s %12s %12s %14s %12s\n", format_link(place, p, l), format_ms(rtt, l->link.rtt_ms), rate,
-                quantity_format_bytes(bytes, l->token_bytes), format_ms(ms, l->token_ms));
+        fprintf(f, "%-38s %12s %12s %14s %12s\n", format_link(place, p, l), quantity_format_ms(rtt, l->link.rtt_ms), rate,
+                quantity_format_bytes(bytes, l->token_bytes), quantity_format_ms(ms, l->token_ms));
     }
 }
 
@@ -118,7 +86,7 @@ static void print_rate(FILE *f, const plan *p, const char *what, const predictio
 {
     char number[NUMBER_BYTES], place[PLACE_BYTES];
     const prediction_bottleneck *b = &r->bottleneck;
-    fprintf(f, "%-26s %10s  ", what, format_number(number, r->tokens_per_s));
+    fprintf(f, "%-26s %10s  ", what, quantity_format_number(number, r->tokens_per_s));
     if (b->part == PREDICTION_LINK) {
         fprintf(f, "the link %s", format_link(place, p, &p->predicted->links[b->index]));
     } else {
@@ -144,9 +112,9 @@ static void print_rates(FILE *f, const plan *p)
 static void compare_alone(FILE *f, const plan *p, const char *what, const prediction_alone *alone, const prediction_rate *chain)
 {
     char a[NUMBER_BYTES], b[NUMBER_BYTES];
-    if (alone->node == PREDICTION_ALONE_NONE || alone->tokens_per_s < chain->tokens_per_s * WORTH_SAYING) return;
+    if (alone->node == PREDICTION_ALONE_NONE || alone->tokens_per_s < chain->tokens_per_s * PREDICTION_WORTH_SAYING) return;
     fprintf(f, "%s alone is faster for %s: %s tokens/s, not %s.\n", plan_node_name(p, (uint32_t)alone->node), what,
-            format_number(a, alone->tokens_per_s), format_number(b, chain->tokens_per_s));
+            quantity_format_number(a, alone->tokens_per_s), quantity_format_number(b, chain->tokens_per_s));
 }
 
 static void print_alone(FILE *f, const plan *p)

@@ -12,7 +12,13 @@
 
 #include "placement.h"
 
-enum { PREDICTION_PROMPT = 512, PREDICTION_ALONE_NONE = -1 };
+enum {
+    PREDICTION_PROMPT = 512,
+    PREDICTION_PAST = PREDICTION_PROMPT / 2, /* what it attends on average, and a first answer at least */
+    PREDICTION_ALONE_NONE = -1
+};
+
+static const double PREDICTION_WORTH_SAYING = 1.005; /* a gain smaller than this is none */
 
 typedef struct prediction_stage {
     uint32_t node;

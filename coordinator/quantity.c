@@ -78,3 +78,17 @@ char *quantity_format_bytes(char *buf, double n_bytes)
     snprintf(buf, 32, i == 0 || size >= 99.95 ? "%.0f %s" : size >= 9.995 ? "%.1f %s" : "%.2f %s", n_bytes, names[i]);
     return buf;
 }
+
+char *quantity_format_number(char *buf, double v)
+{
+    snprintf(buf, 32, v >= 99.95 ? "%.0f" : v >= 9.995 ? "%.1f" : "%.2f", v);
+    return buf;
+}
+
+char *quantity_format_ms(char *buf, double ms)
+{
+    quantity_format_number(buf, ms);
+    size_t n = strlen(buf);
+    snprintf(buf + n, 32 - n, " ms");
+    return buf;
+}

@@ -24,5 +24,8 @@ const char *quantity_units(quantity_kind kind);
 
 /* "4.92 GB", three digits, thousands of thousands. buf: at least 32 bytes. Returns buf. */
 char *quantity_format_bytes(char *buf, double n_bytes);
+/* Three digits, not negative: "0.25", "41.2", "310"; the same with " ms" behind. Likewise. */
+char *quantity_format_number(char *buf, double v);
+char *quantity_format_ms(char *buf, double ms);
 
 #endif

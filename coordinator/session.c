@@ -167,6 +167,7 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
         .result_port = (uint16_t)o->result_port,
         .key = s->has_key ? &s->key : NULL,
         .is_insecure = o->is_insecure,
+        .layers = o->layers,
         .worker_program = worker_program,
         .n_threads = o->n_threads > 0 ? (uint32_t)o->n_threads : 0,
         .n_ctx = s->n_ctx,

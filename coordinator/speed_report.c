@@ -15,10 +15,11 @@ void speed_report_clear(speed_report *r)
 
 yl_status speed_report_begin(speed_report *r, engine *e, yl_error *err)
 {
+    uint32_t n = engine_max_stages(e);
     *r = (speed_report){.n_stages = engine_n_stages(e)};
-    r->before = calloc(r->n_stages, sizeof *r->before);
-    r->at_first_token = calloc(r->n_stages, sizeof *r->at_first_token);
-    r->after = calloc(r->n_stages, sizeof *r->after);
+    r->before = calloc(n, sizeof *r->before);
+    r->at_first_token = calloc(n, sizeof *r->at_first_token);
+    r->after = calloc(n, sizeof *r->after);
     if (!r->before || !r->at_first_token || !r->after) return yl_fail(err, YL_ENOMEM, "no memory for a report");
     return engine_stages(e, r->before, err);
 }
@@ -64,6 +65,29 @@ static void write_stage(const speed_report *r, uint32_t i, console *c)
                  console_format_bytes(out, (double)(after->stats.bytes_out - before->stats.bytes_out) * per_row));
 }
 
+/* What a plan would have said of this chain, beside what was measured. */
+static yl_status write_outlook(const speed_report *r, const engine *e, console *c, yl_error *err)
+{
+    engine_outlook outlook = {.stages = calloc(r->n_stages, sizeof *outlook.stages)};
+    if (!outlook.stages) return yl_fail(err, YL_ENOMEM, "no memory for a report");
+    if (engine_look_ahead(e, &outlook)) {
+        for (uint32_t i = 0; i < r->n_stages; i++) {
+            const engine_stage *middle = r->has_first_token ? &r->at_first_token[i] : &r->after[i];
+            console_log(c, ENGINE_LOG_INFO,
+                        "%s: foreseen %.2f ms/token in a prompt of 512 tokens, measured %.2f; in an answer %.2f, %.2f",
+                        r->after[i].name, outlook.stages[i].prompt_ms, ms_a_row(&r->before[i], middle), outlook.stages[i].answer_ms,
+                        ms_a_row(middle, &r->after[i]));
+        }
+        console_log(c, ENGINE_LOG_INFO, "foreseen: %.1f tokens/s in a prompt of 512 tokens, %.1f in an answer, one token a step",
+                    outlook.prompt_rate, outlook.answer_rate);
+        if (outlook.alone)
+            console_log(c, ENGINE_LOG_INFO, "worker '%s' alone would be faster: %.1f tokens/s in an answer", outlook.alone,
+                        outlook.alone_rate);
+    }
+    free(outlook.stages);
+    return YL_OK;
+}
+
 yl_status speed_report_end(speed_report *r, engine *e, console *c, const generate_result *result, size_t n_prompt, uint64_t seed,
                            yl_error *err)
 {
@@ -83,5 +107,5 @@ yl_status speed_report_end(speed_report *r, engine *e, console *c, const generat
                 result->n_steps > 0 ? n_tokens / (double)result->n_steps : 0);
     if (result->n_asked_again > 0) console_log(c, ENGINE_LOG_INFO, "%" PRIu64 " tokens needed all logits", result->n_asked_again);
     for (uint32_t i = 0; i < r->n_stages; i++) write_stage(r, i, c);
-    return YL_OK;
+    return write_outlook(r, e, c, err);
 }

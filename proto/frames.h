@@ -40,6 +40,8 @@ enum {
     FRAME_ID_BYTES = 32           /* a SHA-256 */
 };
 
+static const uint64_t FRAME_MAX_SPEED = UINT64_C(1) << 50; /* bytes, or multiply-adds, a second that a worker may claim */
+
 typedef enum frame_kind {
     FRAME_HELLO = 1,
     FRAME_ASSIGN = 2,
@@ -78,6 +80,8 @@ typedef struct frame_hello {
     frame_bin isa;         /* string: "scalar", "avx2", ... */
     frame_bin model_id;    /* 32 bytes: identity of the model file I have (model_identity), or empty */
     frame_bin version;     /* string: of the software, "0.1.0" */
+    uint64_t bytes_per_s;  /* read from memory by all my threads, as measured; 0: not known */
+    uint64_t macs_per_s;   /* multiply-adds of int8, likewise */
 } frame_hello;
 
 /* How weights come into a worker's memory. */

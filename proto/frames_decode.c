@@ -47,6 +47,8 @@ static void take_hello(field_reader *r, frame_hello *h)
     h->model_id = field_bin(r, "model_id", 0, FRAME_ID_BYTES);
     if (h->model_id.n_bytes % FRAME_ID_BYTES) field_refuse(r, "model_id", "%zu bytes are neither 0 nor 32", h->model_id.n_bytes);
     h->version = field_str(r, "version", 0, FRAME_MAX_NAME);
+    h->bytes_per_s = field_u64(r, "bytes_per_s", 0, FRAME_MAX_SPEED);
+    h->macs_per_s = field_u64(r, "macs_per_s", 0, FRAME_MAX_SPEED);
 }
 
 static void take_hparams(field_reader *r, hparams *hp)

@@ -105,7 +105,7 @@ static void pack_start(msgpack_packer *p, const frame *f, uint32_t n_fields)
 static void pack_hello(msgpack_packer *p, const frame *f)
 {
     const frame_hello *h = &f->hello;
-    pack_start(p, f, 8);
+    pack_start(p, f, 10);
     pack_str(p, h->name);
     pack_u64(p, h->instance);
     pack_str(p, h->data_endpoint);
@@ -114,6 +114,8 @@ static void pack_hello(msgpack_packer *p, const frame *f)
     pack_str(p, h->isa);
     pack_bin(p, h->model_id);
     pack_str(p, h->version);
+    pack_u64(p, h->bytes_per_s);
+    pack_u64(p, h->macs_per_s);
 }
 
 static void pack_hparams(msgpack_packer *p, const hparams *hp)

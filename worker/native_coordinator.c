@@ -18,6 +18,11 @@ static frame_bin text_bin(const char *text)
     return (frame_bin){(const uint8_t *)text, strlen(text)};
 }
 
+static uint64_t claim(double a_second)
+{
+    return a_second < (double)FRAME_MAX_SPEED ? (uint64_t)a_second : FRAME_MAX_SPEED;
+}
+
 static void send_hello(shell *s)
 {
     const native_shell_options *o = s->options;
@@ -28,7 +33,9 @@ static void send_hello(shell *s)
                             .n_threads = o->n_threads,
                             .memory_bytes = o->memory_bytes,
                             .isa = text_bin(o->kernels->isa),
-                            .version = text_bin(YLLAMA_VERSION)};
+                            .version = text_bin(YLLAMA_VERSION),
+                            .bytes_per_s = claim(s->limits.read_small_pages),
+                            .macs_per_s = claim(s->limits.dot_int8)};
     if (s->source) f.hello.model_id = native_source_view(s->source).model_id;
     shell_send_control_frame(s, &f);
     s->hello_ms = shell_now_ms();

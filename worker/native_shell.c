@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -187,6 +188,39 @@ static void close_all(shell *s)
     thread_pool_free(s->pool);
     native_source_free(s->source);
     native_notify_close(&s->notify);
+    limit_probe_free(s->probe);
+}
+
+/* ---- how fast this machine is ---- */
+
+/* The buffer to read from must not be what brings a small machine down. */
+static const uint64_t PROBE_NEEDS_BYTES = UINT64_C(1) << 30;
+
+/* A worker that joins says how fast its machine is, so that it gets layers accordingly; those of one machine are alike, and start
+ * sooner without. The process that measures must be begun before this one has threads. Without it we are only not known. */
+static void begin_probe(shell *s)
+{
+    yl_error cause;
+    uint64_t available = memory_use_available();
+    bool is_local = strncmp(s->options->coordinator, "ipc://", 6) == 0;
+    if (is_local || (available && available < PROBE_NEEDS_BYTES)) return;
+    if (limit_probe_new(&s->probe, MACHINE_METER_PLACEMENT, &cause)) shell_say(s, 1, "%s", cause.msg);
+}
+
+/* Once a process: whoever asks again gets the same layers, and has their weights already. */
+static void measure_speed(shell *s)
+{
+    yl_error cause;
+    const native_shell_options *o = s->options;
+    if (!s->probe) return;
+    uint64_t begin = shell_now_ms();
+    if (limit_probe_read(s->probe, o->n_threads, o->kernels->isa, NULL, NULL, &s->limits, &cause))
+        shell_say(s, 1, "%s", cause.msg);
+    else
+        shell_say(s, 2, "this machine: %.1f GB/s from memory, %.0f GMAC/s, measured in %.0f ms", s->limits.read_small_pages / 1e9,
+                  s->limits.dot_int8 / 1e9, (double)(shell_now_ms() - begin));
+    limit_probe_free(s->probe);
+    s->probe = NULL;
 }
 
 /* ---- the weight cache ---- */
@@ -226,6 +260,7 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
     native_shell_options o = *options;
     shell s = {.options = &o};
     yl_error cause;
+    begin_probe(&s);
     if (native_notify_open(&s.notify, &cause)) shell_say(&s, 0, "%s", cause.msg);
     if (!o.memory_bytes) o.memory_bytes = memory_use_available();
     if (getrandom(&s.instance, sizeof s.instance, 0) != (ssize_t)sizeof s.instance)
@@ -238,6 +273,7 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
     if (!status) status = mailbox_new(&s.in, MAILBOX_WAITED_FOR, err);
     if (!status) status = mailbox_new(&s.out, MAILBOX_POLLED, err);
     if (!status) status = native_links_open(&s.links, &o, err);
+    if (!status) measure_speed(&s);
     worker_env env = {.alloc = allocator_heap(),
                       .kernels = o.kernels,
                       .pool = s.pool,

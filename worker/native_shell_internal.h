@@ -6,6 +6,7 @@
 #ifndef YL_NATIVE_SHELL_INTERNAL_H
 #define YL_NATIVE_SHELL_INTERNAL_H
 
+#include "limit_probe.h"
 #include "native_cache.h"
 #include "native_compute.h"
 #include "native_links.h"
@@ -31,7 +32,9 @@ typedef struct shell {
     yl_error failure;          /* a reason to end */
     uint64_t heard_ms, hello_ms, nobody_ms;
     native_notify notify;
-    slice_range range; /* that this stage loads, or serves */
+    limit_probe *probe;    /* measures this machine; NULL: a local worker, or it is done */
+    machine_limits limits; /* what it measured; all 0: it could not */
+    slice_range range;     /* that this stage loads, or serves */
     letter_pool *letters;
     mailbox *in, *out;
     native_source *source;

@@ -201,7 +201,7 @@ int main(int argc, char **argv)
     b.x.d = new_memory((size_t)MANY_MAX * N_COLS / 32 * sizeof(float));
     b.x.panels = new_memory((size_t)MANY_MAX * N_COLS * sizeof(float));
     machine_meter *meter;
-    if (machine_meter_new(&meter, NULL)) {
+    if (machine_meter_new(&meter, MACHINE_METER_ALL, NULL)) {
         fprintf(stderr, "bench_kernels: no memory to measure the machine\n");
         return 1;
     }

@@ -112,7 +112,7 @@ done
 
 answer() { "$bin/yllama" run -m "$model" -p "In the beginning" -n 40 --seed 1 "$@" 2>"$scratch/log"; }
 answer --local 1 >"$scratch/local"
-answer --workers 3 --listen "$coordinator" --key-file "$scratch/key" >"$scratch/joined" || fail "no answer: $(cat "$scratch/log")"
+answer --workers 3 --layers even --listen "$coordinator" --key-file "$scratch/key" >"$scratch/joined" || fail "no answer: $(cat "$scratch/log")"
 cmp "$scratch/local" "$scratch/joined" || fail "the answer is another one than that of a local worker"
 for name in one two three; do grep -q "^$name: " "$scratch/log" || fail "'$name' was no stage: $(cat "$scratch/log")"; done
 

@@ -273,7 +273,7 @@ static void a_probe_measures_and_leaves_no_process(void **state)
     limit_probe *p;
     machine_limits l;
     yl_error err;
-    assert_int_equal(limit_probe_new(&p, &err), YL_OK);
+    assert_int_equal(limit_probe_new(&p, MACHINE_METER_ALL, &err), YL_OK);
     for (uint32_t n = 1; n <= 2; n++) {
         if (limit_probe_read(p, n, "scalar", do_nothing, NULL, &l, &err)) fail_msg("%s", err.msg);
         assert_true(l.read_small_pages > 1e7 && l.read_huge_pages > 1e7);

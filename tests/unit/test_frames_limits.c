@@ -94,6 +94,9 @@ static void hello_keeps_its_limits(void **state)
     f.hello.n_threads = FRAME_MAX_THREADS;
     f.hello.isa = letters(FRAME_MAX_NAME);
     f.hello.version = letters(FRAME_MAX_NAME);
+    f.hello.bytes_per_s = f.hello.macs_per_s = FRAME_MAX_SPEED;
+    assert_taken(&f);
+    f.hello.bytes_per_s = f.hello.macs_per_s = 0;
     assert_taken(&f);
     f.hello.data_endpoint.n_bytes = f.hello.isa.n_bytes = f.hello.version.n_bytes = f.hello.model_id.n_bytes = 0;
     assert_taken(&f);
@@ -117,6 +120,12 @@ static void hello_keeps_its_limits(void **state)
     f = example("HELLO");
     f.hello.version = letters(FRAME_MAX_NAME + 1);
     assert_refused(&f, "HELLO: version: ");
+    f = example("HELLO");
+    f.hello.bytes_per_s = FRAME_MAX_SPEED + 1;
+    assert_refused(&f, "HELLO: bytes_per_s: 1125899906842625 is not in [0, 1125899906842624]");
+    f = example("HELLO");
+    f.hello.macs_per_s = UINT64_MAX;
+    assert_refused(&f, "HELLO: macs_per_s: ");
     f = example("HELLO");
     f.hello.model_id = zeros(31);
     assert_refused(&f, "HELLO: model_id: ");

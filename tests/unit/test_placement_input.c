@@ -115,7 +115,7 @@ static void sizes_have_limits(void **state)
     r.spec.n_nodes = 0;
     refuse(&r, YL_ELIMIT, "0 machines");
     r.spec.n_nodes = PLACEMENT_MAX_NODES + 1;
-    refuse(&r, YL_ELIMIT, "65 machines");
+    refuse(&r, YL_ELIMIT, "321 machines");
     plain_rig(&r, 2, 3);
     r.m.n_layer = 0;
     refuse(&r, YL_ELIMIT, "0 layers");

@@ -91,6 +91,43 @@ static void the_coordinator_is_near_the_first_machine(void **state)
     assert_true(m.links[2 * 3 + 1].rtt_ms == 9 && m.links[1 * 3 + 2].rtt_ms == 9 && m.links[0 * 3 + 1].rtt_ms == 9);
 }
 
+static placement_link link_of(const plan_machines *m, uint32_t from, uint32_t to)
+{
+    return m->links[from * (m->n + 1) + to];
+}
+
+static void workers_that_joined_are_machines(void **state)
+{
+    (void)state;
+    static plan_machines m;
+    const plan_worker workers[] = {
+        {"a", {.read_small_pages = 50e9, .dot_int8 = 400e9}, 8000000000, 7, false, 2.5},
+        {"b", {.read_small_pages = 20e9, .dot_int8 = 100e9}, 4000000000, 7, false, 0.1},
+        {"c", {0}, 0, 7, true, 9},                                    /* did not measure, nor knows its memory */
+        {"d", {.read_small_pages = 1, .dot_int8 = 1}, 5, 7, true, 0}, /* not a computer */
+    };
+    plan_machines_joined(&m, workers, 3);
+    assert_int_equal(m.n, 3);
+    assert_string_equal(m.nodes[0].name, "a");
+    assert_int_equal(m.nodes[0].free_bytes, 8000000000);
+    assert_int_equal(m.nodes[1].fixed_bytes, 7);
+    assert_true(m.nodes[0].bytes_per_s == 45e9 && m.nodes[0].macs_per_s == 240e9);
+    assert_true(m.nodes[2].bytes_per_s == m.nodes[1].bytes_per_s && m.nodes[2].macs_per_s == m.nodes[1].macs_per_s);
+    assert_int_equal(m.nodes[2].free_bytes, (uint64_t)1 << 47);
+    /* Between a and b the longer round trip of theirs; a short one is as good as the usual one; c is on the coordinator's machine.
+     */
+    assert_true(link_of(&m, 0, 1).rtt_ms == 2.5 && link_of(&m, 1, 0).rtt_ms == 2.5 && link_of(&m, 3, 0).rtt_ms == 2.5);
+    assert_true(link_of(&m, 1, 3).rtt_ms == PLAN_LINK.rtt_ms && link_of(&m, 1, 3).bytes_per_s == PLAN_LINK.bytes_per_s);
+    assert_true(link_of(&m, 2, 3).rtt_ms == PLAN_NEAR_LINK.rtt_ms && link_of(&m, 2, 1).rtt_ms == 9);
+
+    plan_machines_joined(&m, workers, 4);
+    assert_true(m.nodes[3].bytes_per_s == 1e8 && m.nodes[3].macs_per_s == 1e8);
+    assert_true(link_of(&m, 2, 3).rtt_ms == PLAN_NEAR_LINK.rtt_ms);
+
+    plan_machines_joined(&m, &workers[2], 1);
+    assert_true(m.nodes[0].bytes_per_s == 1e10 && m.nodes[0].macs_per_s == PLAN_MACS_A_BYTE * 1e10);
+}
+
 /* ---- what is printed ---- */
 
 typedef struct rig {
@@ -249,6 +286,7 @@ int main(void)
         cmocka_unit_test(descriptions_that_say_something_else_are_refused),
         cmocka_unit_test(a_link_is_read),
         cmocka_unit_test(the_coordinator_is_near_the_first_machine),
+        cmocka_unit_test(workers_that_joined_are_machines),
         cmocka_unit_test_setup_teardown(a_chain_is_shown_with_its_bottleneck, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_machine_that_is_faster_alone_is_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_longest_names_still_fit, set_up, tear_down),

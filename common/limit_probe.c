@@ -44,14 +44,14 @@ static bool send_all(int fd, const void *message, size_t n)
     return sent == (ssize_t)n;
 }
 
-static yl_status measure(machine_meter **m, const question *q, machine_limits *out, yl_error *err)
+static yl_status measure(machine_meter **m, machine_meter_scope scope, const question *q, machine_limits *out, yl_error *err)
 {
-    yl_status status = *m ? YL_OK : machine_meter_new(m, err);
+    yl_status status = *m ? YL_OK : machine_meter_new(m, scope, err);
     return status ? status : machine_meter_read(*m, q->n_threads, kernels_named(q->isa), out, err);
 }
 
 /* What the child does. A Ctrl-C at the terminal is meant for the parent, which then closes its end. */
-static void serve(int fd)
+static void serve(int fd, machine_meter_scope scope)
 {
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_DFL);
@@ -59,13 +59,13 @@ static void serve(int fd)
     machine_meter *m = NULL;
     for (question q; receive(fd, &q, sizeof q);) {
         answer a = {0};
-        a.error.status = measure(&m, &q, &a.limits, &a.error);
+        a.error.status = measure(&m, scope, &q, &a.limits, &a.error);
         if (!send_all(fd, &a, sizeof a)) break;
     }
     machine_meter_free(m);
 }
 
-yl_status limit_probe_new(limit_probe **out, yl_error *err)
+yl_status limit_probe_new(limit_probe **out, machine_meter_scope scope, yl_error *err)
 {
     *out = NULL;
     limit_probe *p = calloc(1, sizeof *p);
@@ -78,7 +78,7 @@ yl_status limit_probe_new(limit_probe **out, yl_error *err)
     p->pid = fork();
     if (p->pid == 0) {
         close(ends[0]);
-        serve(ends[1]);
+        serve(ends[1], scope);
         _exit(0);
     }
     int cause = errno;
@@ -105,7 +105,9 @@ void limit_probe_free(limit_probe *p)
 static void await_answer(const limit_probe *p, void (*while_waiting)(void *ctx), void *ctx)
 {
     struct pollfd in = {.fd = p->fd, .events = POLLIN};
-    while (poll(&in, 1, WAIT_MS) <= 0) while_waiting(ctx);
+    while (poll(&in, 1, WAIT_MS) <= 0) {
+        if (while_waiting) while_waiting(ctx);
+    }
 }
 
 yl_status limit_probe_read(limit_probe *p, uint32_t n_threads, const char *isa, void (*while_waiting)(void *ctx), void *ctx,
