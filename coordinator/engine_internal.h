@@ -10,6 +10,7 @@
 #include "engine.h"
 #include "local_workers.h"
 #include "pipeline.h"
+#include "weight_hashes.h"
 
 enum { ENGINE_MAX_REPLAYS = 3 }; /* within a minute */
 
@@ -43,6 +44,7 @@ struct engine {
     uint8_t model_id[FRAME_ID_BYTES];
     uint32_t n_ctx;
     local_workers *locals; /* NULL: workers join */
+    weight_hashes *hashes; /* of the model, for those that join; NULL: none */
     cluster *cluster;
     pipeline *pipeline;
     uint64_t epoch;

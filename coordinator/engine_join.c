@@ -4,6 +4,8 @@
  * came first. One that leaves before the chain is wired is waited for again, or another in its place. Who comes later stands by. */
 #include "engine_internal.h"
 
+#include "cpus.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,16 +67,41 @@ static uint64_t first_epoch(void)
     return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 
+/* Hashes that cannot be had are no reason to stop: weights are then sent at every start. */
+static void begin_hashing(engine *e)
+{
+    tile_cache *cache = NULL;
+    yl_error cause;
+    if (!e->o.no_cache && tile_cache_open(&cache, e->o.cache_dir, e->o.cache_size, &cause))
+        engine_log(e, ENGINE_LOG_WARN, "%s: the model is hashed at every start", cause.msg);
+    if (weight_hashes_new(&e->hashes, e->model, e->model_id, cache, cpus_usable(), &cause))
+        engine_log(e, ENGINE_LOG_WARN, "%s: workers keep no weights", cause.msg);
+}
+
+static yl_status finish_hashing(engine *e, yl_error *err)
+{
+    yl_status status = YL_OK;
+    while (!status && e->hashes && !weight_hashes_are_done(e->hashes)) {
+        if (e->o.on_progress) e->o.on_progress(e->o.ctx, "hashing the model", weight_hashes_share(e->hashes));
+        status = engine_wait_a_moment(e, err);
+    }
+    return status;
+}
+
 yl_status engine_gather(engine *e, yl_error *err)
 {
     yl_status status = listen_for_workers(e, err);
     if (status) return status;
+    begin_hashing(e);
     char address[ENDPOINT_BYTES], line[YL_ERROR_MSG_BYTES];
     endpoint_format(address, cluster_control_endpoint(e->cluster));
     snprintf(line, sizeof line, "waiting for %u workers at %s (%s)", e->n_stages, address,
              e->o.key ? "encrypted, with the cluster's key" : "open: without a key");
     say(e, line);
-    while (!status && cluster_n_here(e->cluster) < e->n_stages) status = engine_wait_a_moment(e, err);
+    do { /* while the model is hashed who was here may leave */
+        while (!status && cluster_n_here(e->cluster) < e->n_stages) status = engine_wait_a_moment(e, err);
+        if (!status) status = finish_hashing(e, err);
+    } while (!status && cluster_n_here(e->cluster) < e->n_stages);
     if (status) return status;
     cluster_set_gathering(e->cluster, false);
     e->epoch = first_epoch();

@@ -237,9 +237,19 @@ static const char *data_endpoint(const engine *e, uint32_t i)
                            : cluster_result_endpoint(e->cluster);
 }
 
+static void set_hashes(const engine *e, const stage *s)
+{
+    for (uint32_t i = 0; e->hashes && i < s->n_tensors; i++) {
+        const uint8_t *hash = weight_hashes_get(e->hashes, s->sources[i]);
+        s->tensors[i].has_hash = hash != NULL;
+        if (hash) memcpy(s->tensors[i].hash, hash, FRAME_ID_BYTES);
+    }
+}
+
 static yl_status assign(engine *e, uint32_t i, yl_error *err)
 {
     const stage *s = &e->stages[i];
+    set_hashes(e, s);
     const char *next = data_endpoint(e, i + 1);
     frame f = {.kind = FRAME_ASSIGN, .epoch = e->epoch};
     f.assign = (frame_assign){.coordinator = cluster_instance(e->cluster),
@@ -406,6 +416,7 @@ void engine_close(engine *e)
     }
     /* Workers that serve end by themselves; in another state they may not have heard it. */
     if (e->locals && e->cluster && all_ready(e) && !e->broken.status) local_workers_wait(e->locals, 1000);
+    weight_hashes_free(e->hashes);
     cluster_free(e->cluster);
     local_workers_free(e->locals);
     pipeline_free(e->pipeline);

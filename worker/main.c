@@ -109,6 +109,7 @@ static void handle_signals(bool once)
     sigaction(SIGINT, &act, NULL);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL); /* a cache file that may not grow is an error of its writer's */
 }
 
 enum {

@@ -190,7 +190,7 @@ static void close_all(shell *s)
 
 /* ---- the weight cache ---- */
 
-static void say_of_cache(void *ctx, int level, const char *line)
+static void say_of_worker(void *ctx, int level, const char *line)
 {
     shell_say(ctx, level, "%s", line);
 }
@@ -213,7 +213,7 @@ static void open_cache(shell *s)
                                     .max_bytes = o->cache_bytes,
                                     .source = s->source,
                                     .pool = s->pool,
-                                    .say = say_of_cache,
+                                    .say = say_of_worker,
                                     .on_damage = tell_damage,
                                     .ctx = s};
     yl_error cause;
@@ -241,10 +241,12 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
                       .kernels = o.kernels,
                       .pool = s.pool,
                       .counter = now_ns,
+                      .say = say_of_worker,
+                      .say_ctx = &s,
                       .memory_bytes = o.memory_bytes,
                       .resident = resident};
     if (s.source) env.source = native_source_view(s.source);
-    if (s.source && s.in && !o.no_cache) open_cache(&s);
+    if (s.in && !o.no_cache) open_cache(&s);
     if (s.cache) env.store = native_cache_view(s.cache);
     if (!status) status = native_compute_start(&s.compute, &env, s.letters, s.in, s.out, err);
     if (!status) {

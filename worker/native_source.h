@@ -21,7 +21,4 @@ const uint8_t *native_source_id(const native_source *s); /* [MODEL_IDENTITY_BYTE
 /* The model's tensor of that role, layer, type and shape; NULL: it has none. */
 const gguf_tensor *native_source_tensor(const native_source *s, const frame_tensor *wanted);
 
-/* Gives back the whole pages within [data, data + n) of the mapped model: they were read and are not needed any more. */
-void native_source_drop(const uint8_t *data, uint64_t n);
-
 #endif

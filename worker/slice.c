@@ -284,8 +284,8 @@ static const float **vector_place(slice *s, tensor_role role, layer_weights *w)
     }
 }
 
-/* All bytes of the tensor are there: shows them to the forward pass. layout: of a matrix. */
-static void set_loaded(slice *s, slice_entry *e, const uint8_t *data, matrix_layout layout)
+/* Shows a tensor's bytes to the forward pass. layout: of a matrix. */
+static void show(slice *s, slice_entry *e, const uint8_t *data, matrix_layout layout)
 {
     const frame_tensor *t = &e->info;
     layer_weights *w = is_layer_role(t->role) ? &s->layers[t->layer - s->range.layer_begin] : NULL;
@@ -300,6 +300,12 @@ static void set_loaded(slice *s, slice_entry *e, const uint8_t *data, matrix_lay
     else
         *vector_place(s, t->role, w) = (const float *)(const void *)data;
     e->data = data;
+}
+
+/* All bytes of the tensor are there. */
+static void set_loaded(slice *s, slice_entry *e, const uint8_t *data, matrix_layout layout)
+{
+    show(s, e, data, layout);
     s->n_loaded++;
 }
 
@@ -477,6 +483,26 @@ yl_status slice_write(slice *s, uint32_t i, uint64_t offset, const uint8_t *data
     write_bytes(s, e, (size_t)offset, data, n_bytes);
     e->arrived[offset / FRAME_CHUNK_BYTES] = 1;
     return ++e->n_arrived == e->n_chunks ? finish_chunks(s, e, name, err) : YL_OK;
+}
+
+void slice_forget(slice *s, uint32_t i)
+{
+    assert(i < s->n_tensors && !s->entries[i].data);
+    drop_bytes(s, &s->entries[i]);
+}
+
+const uint8_t *slice_owned_tensor(const slice *s, uint32_t i)
+{
+    assert(i < s->n_tensors);
+    return s->entries[i].data ? s->entries[i].owned : NULL;
+}
+
+void slice_move(slice *s, uint32_t i, const uint8_t *tiles)
+{
+    slice_entry *e = &s->entries[i];
+    assert(slice_owned_tensor(s, i) && (uintptr_t)tiles % TILE_ALIGNMENT == 0);
+    show(s, e, tiles, e->layout);
+    drop_bytes(s, e);
 }
 
 bool slice_tensor_is_loaded(const slice *s, uint32_t i)

@@ -13,9 +13,9 @@
 
 #include "model_maker.h"
 #include "native_cache.h"
-#include "native_hashes.h"
 #include "scratch_dir.h"
 #include "slice_range.h"
+#include "tensor_hashes.h"
 #include "tile.h"
 #include "tile_cache_index.h"
 
@@ -53,7 +53,8 @@ static void open_model(rig *r)
         assert_int_equal(hparams_find_tensor(&t, g, &r->hp, st.role, st.layer, NULL), YL_OK);
         if (!t) continue;
         r->sources[r->n] = t;
-        r->tensors[r->n++] = (frame_tensor){st.role, st.layer, t->type, t->ne[1], t->ne[0]};
+        r->tensors[r->n++] =
+            (frame_tensor){.role = st.role, .layer = st.layer, .type = t->type, .n_rows = t->ne[1], .n_cols = t->ne[0]};
     }
 }
 
@@ -119,14 +120,14 @@ static void hashes_are_those_of_whole_tensors(void **state)
     spec.hp.n_vocab = 80000; /* 82 MB, twice */
     make_model(r, &spec);
     open_model(r);
-    native_hash *list = calloc(r->n, sizeof *list);
-    for (uint32_t i = 0; i < r->n; i++) list[i] = (native_hash){native_source_model(r->source), r->sources[i], {0}};
-    native_hashes *h;
-    assert_int_equal(native_hashes_new(&h, list, r->n, r->pool, NULL), YL_OK);
+    tensor_hash *list = calloc(r->n, sizeof *list);
+    for (uint32_t i = 0; i < r->n; i++) list[i] = (tensor_hash){native_source_model(r->source), r->sources[i], {0}};
+    tensor_hashes *h;
+    assert_int_equal(tensor_hashes_new(&h, list, r->n, r->pool, NULL), YL_OK);
     int n_steps = 1;
-    while (!native_hashes_step(h)) n_steps++;
+    while (!tensor_hashes_step(h)) n_steps++;
     assert_true(n_steps > 1);
-    native_hashes_free(h);
+    tensor_hashes_free(h);
     for (uint32_t i = 0; i < r->n; i++) {
         uint8_t expected[TILE_CACHE_HASH_BYTES];
         EVP_Digest(list[i].tensor->data, (size_t)list[i].tensor->n_bytes, expected, NULL, EVP_sha256(), NULL);
@@ -163,7 +164,8 @@ static native_cache *new_cache(rig *r)
 
 static yl_status load(const rig *r, const weight_store *s, bool may_make, yl_error *err)
 {
-    yl_status status = s->begin(s->ctx, 1, r->tensors, r->n, may_make, err);
+    weight_order order = {.epoch = 1, .tensors = r->tensors, .n = r->n, .from_source = r->source != NULL, .may_make = may_make};
+    yl_status status = s->begin(s->ctx, &order, err);
     double share = 0, before = 0;
     for (bool is_done = false; !status && !is_done; before = share) {
         status = s->step(s->ctx, &is_done, &share, err);
@@ -230,7 +232,8 @@ static void work_can_end_at_any_step(void **state)
     bool is_done = false;
     double share = 0;
     for (int n_steps = 0; !is_done; n_steps++) {
-        assert_int_equal(s.begin(s.ctx, 1, r->tensors, r->n, true, NULL), YL_OK);
+        weight_order order = {.epoch = 1, .tensors = r->tensors, .n = r->n, .from_source = true, .may_make = true};
+        assert_int_equal(s.begin(s.ctx, &order, NULL), YL_OK);
         for (int i = 0; i < n_steps && !is_done; i++) assert_int_equal(s.step(s.ctx, &is_done, &share, NULL), YL_OK);
         if (is_done)
             for (uint32_t i = 0; i < r->n; i++) expect_tiles(r, &s, i);
