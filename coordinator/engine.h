@@ -56,7 +56,7 @@ typedef struct engine_options {
     uint32_t timeout_ms;   /* a worker silent, or standing still, this long is lost; 0: 10,000 */
     bool verbose;          /* workers log what they do */
     const char *log_path;  /* workers' stderr goes there (appended), NULL: to ours */
-    /* Lines for the log, and progress of loading in [0, 1] (what: "loading weights"), also when a worker that lost its weights
+    /* Lines for the log, and progress of loading in [0, 1] (what: "loading weights", say), also when a worker that lost its weights
      * loads them again; may be NULL. */
     void (*on_log)(void *ctx, engine_log_level level, const char *line);
     void (*on_progress)(void *ctx, const char *what, double fraction);

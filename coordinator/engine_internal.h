@@ -48,8 +48,9 @@ struct engine {
     cluster *cluster;
     pipeline *pipeline;
     uint64_t epoch;
-    stage *stages;     /* [max_stages] */
-    uint32_t n_stages; /* fewer, when workers were lost and none stood by */
+    uint64_t assigned_ms; /* when it began */
+    stage *stages;        /* [max_stages] */
+    uint32_t n_stages;    /* fewer, when workers were lost and none stood by */
     uint32_t max_stages;
     bool was_ready; /* the chain has worked once: what a worker then refuses is its own fault */
     atomic_bool is_canceled;

@@ -290,15 +290,19 @@ yl_status engine_send_chunk(engine *e, stage *s, const frame_want_chunk *want, y
 static void show_progress(const engine *e)
 {
     if (!e->o.on_progress) return;
-    double done = 0, all = 0;
+    double done = 0, all = 0, sent = 0;
     for (uint32_t i = 0; i < e->n_stages; i++) {
         const stage *s = &e->stages[i];
         all += (double)s->weight_bytes;
         uint64_t loaded = cluster_worker_at(e->cluster, (uint32_t)s->worker)->loaded;
+        sent += (double)s->sent_bytes;
         if (loaded < s->sent_bytes) loaded = s->sent_bytes; /* what was sent is known earlier */
         done += (double)(s->is_ready || loaded > s->weight_bytes ? s->weight_bytes : loaded);
     }
-    e->o.on_progress(e->o.ctx, "loading weights", all > 0 ? done / all : 1);
+    char what[64] = "loading weights";
+    double seconds = (double)(cluster_now_ms() - e->assigned_ms) / 1e3;
+    if (sent > 0 && seconds > 0) snprintf(what, sizeof what, "sending weights at %.2f GB/s", sent / 1e9 / seconds);
+    e->o.on_progress(e->o.ctx, what, all > 0 ? done / all : 1);
 }
 
 static bool all_ready(const engine *e)
@@ -312,6 +316,7 @@ static bool all_ready(const engine *e)
 yl_status engine_assign(engine *e, yl_error *err)
 {
     e->epoch++;
+    e->assigned_ms = cluster_now_ms();
     for (uint32_t i = 0; i < e->n_stages; i++) {
         e->stages[i].is_ready = false;
         e->stages[i].sent_bytes = 0;
@@ -387,10 +392,11 @@ yl_status engine_wait(engine *e, yl_error *err)
     if (status == YL_EREPLAY) status = engine_recover(e, err);
     for (uint32_t i = 0; i < e->n_stages && !status; i++) {
         const stage *s = &e->stages[i];
-        engine_log(e, ENGINE_LOG_DEBUG, "%s: layers %u to %u%s%s, %.1f MiB of weights, %.1f MiB of KV cache, ready after %.0f ms",
-                   s->name, s->range.layer_begin, s->range.layer_end, s->range.has_embd ? ", embedding" : "",
-                   s->range.has_head ? ", output head" : "", (double)s->ready.weight_bytes / MIB, (double)s->ready.kv_bytes / MIB,
-                   (double)s->ready.load_ns / 1e6);
+        engine_log(e, ENGINE_LOG_DEBUG,
+                   "%s: layers %u to %u%s%s, %.1f MiB of weights (%.1f sent), %.1f MiB of KV cache, ready after %.0f ms", s->name,
+                   s->range.layer_begin, s->range.layer_end, s->range.has_embd ? ", embedding" : "",
+                   s->range.has_head ? ", output head" : "", (double)s->ready.weight_bytes / MIB, (double)s->sent_bytes / MIB,
+                   (double)s->ready.kv_bytes / MIB, (double)s->ready.load_ns / 1e6);
     }
     return status;
 }

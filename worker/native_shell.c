@@ -84,6 +84,23 @@ void shell_tell_slice(shell *s, const char *verb)
     shell_tell_status(s, before, "");
 }
 
+/* Weights that take long: how far they are, now and then. */
+static void tell_loading(shell *s, uint64_t now)
+{
+    double loaded = (double)native_compute_loaded(s->compute), all = (double)native_compute_weights(s->compute);
+    if (loaded >= all) {
+        s->loading_ms = 0;
+        return;
+    }
+    if (!s->loading_ms) s->loading_ms = s->loading_told_ms = now;
+    if (now - s->loading_told_ms < SHELL_LOADING_MS) return;
+    s->loading_told_ms = now;
+    double seconds = (double)(now - s->loading_ms) / 1e3;
+    if (loaded > 0)
+        shell_say(s, 1, "loading weights: %.0f %%, %.2f GB/s, %.0f s left", loaded / all * 100, loaded / 1e9 / seconds,
+                  seconds * (all - loaded) / loaded);
+}
+
 /* ---- receiving ---- */
 
 static void receive_control(shell *s)
@@ -168,6 +185,7 @@ static yl_status loop(shell *s, yl_error *err)
         uint64_t now = shell_now_ms();
         shell_check_next(s, now);
         if (!shell_check_coordinator(s, now, &status, err)) break;
+        tell_loading(s, now);
         native_notify_watchdog(&s->notify, now, native_compute_has_moved(s->compute));
     }
     return status;

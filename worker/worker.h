@@ -137,6 +137,7 @@ const slice_range *worker_range(const worker *w);      /* of its slice; NULL: it
 uint64_t worker_n_steps(const worker *w);              /* steps that did something */
 uint64_t worker_n_pending(const worker *w);            /* frames waiting or under way */
 uint64_t worker_loaded_bytes(const worker *w);         /* of the slice's weights that are ready, about; 0: no slice */
+uint64_t worker_weight_bytes(const worker *w);         /* of all of them */
 uint32_t worker_n_past(const worker *w, uint32_t seq); /* positions of a sequence; 0 when there is none */
 
 #endif

@@ -305,6 +305,11 @@ uint64_t worker_loaded_bytes(const worker *w)
     return w->a.loaded;
 }
 
+uint64_t worker_weight_bytes(const worker *w)
+{
+    return w->a.slice ? slice_total_bytes(w->a.slice) : 0;
+}
+
 static yl_status say_ready(worker *w, outbox *out, yl_error *err)
 {
     assignment *a = &w->a;
