@@ -263,7 +263,7 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
                       .say_ctx = &s,
                       .memory_bytes = o.memory_bytes,
                       .resident = resident};
-    if (s.source) env.source = native_source_view(s.source);
+    env.source = s.source ? native_source_view(s.source) : (weight_source){.lock = native_source_lock};
     if (s.in && !o.no_cache) open_cache(&s);
     if (s.cache) env.store = native_cache_view(s.cache);
     if (!status) status = native_compute_start(&s.compute, &env, s.letters, s.in, s.out, err);

@@ -34,7 +34,7 @@ static void done(void *ctx, const uint8_t *data, uint64_t n_bytes)
     gguf_drop_pages(data, n_bytes);
 }
 
-static yl_status lock(void *ctx, const uint8_t *data, uint64_t n_bytes, yl_error *err)
+yl_status native_source_lock(void *ctx, const uint8_t *data, uint64_t n_bytes, yl_error *err)
 {
     (void)ctx;
     if (!mlock(data, n_bytes)) return YL_OK;
@@ -66,7 +66,7 @@ void native_source_free(native_source *s)
 
 weight_source native_source_view(native_source *s)
 {
-    return (weight_source){.model_id = {s->id, sizeof s->id}, .find = find, .done = done, .lock = lock, .ctx = s};
+    return (weight_source){.model_id = {s->id, sizeof s->id}, .find = find, .done = done, .lock = native_source_lock, .ctx = s};
 }
 
 const gguf *native_source_model(const native_source *s)

@@ -14,6 +14,8 @@ void native_source_free(native_source *s);
 
 /* What worker_env takes; valid as long as s. */
 weight_source native_source_view(native_source *s);
+/* weight_source.lock, of any bytes: ctx is not looked at. */
+yl_status native_source_lock(void *ctx, const uint8_t *data, uint64_t n_bytes, yl_error *err);
 
 const gguf *native_source_model(const native_source *s);
 const uint8_t *native_source_id(const native_source *s); /* [MODEL_IDENTITY_BYTES] */
