@@ -47,8 +47,8 @@ typedef struct engine_options {
     uint32_t n_ubatch;          /* rows of a micro-batch at most (-ub) */
     kv_type type_k, type_v;
     frame_load load;
-    bool no_cache;         /* local workers keep no weights on disk */
-    const char *cache_dir; /* where they do; NULL: the default (tile_cache_open) */
+    bool no_cache;         /* local workers keep no weights on disk; with n_join we keep no hashes of the model there */
+    const char *cache_dir; /* where that is done; NULL: the default (tile_cache_open) */
     uint64_t cache_size;   /* bytes that they may keep; 0: the default */
     bool stream_weights;   /* workers are not told where the model file is: weights travel to them */
     const char *isa;       /* kernels that local workers use; NULL: the best */

@@ -1,4 +1,5 @@
-/* engine_join.c: workers on other machines: listen, wait until enough have said HELLO, make them the stages of the chain.
+/* engine_join.c: workers on other machines: listen, wait until enough have said HELLO, make them the stages of the chain. Meanwhile
+ * the model is hashed: ASSIGN tells what its tensors are, so that workers know what they have.
  *
  * A worker has no rank: the stages are the workers in the order of their names, so the same workers make the same chain whoever
  * came first. One that leaves before the chain is wired is waited for again, or another in its place. Who comes later stands by. */
