@@ -243,7 +243,7 @@ static void end(void *ctx)
     c->n_to_hash = 0;
     c->next = 0;
     c->next_chunk = 0;
-    c->keeper.offset = 0;
+    c->keeper.unit = NULL;
 }
 
 static yl_status begin(void *ctx, const weight_order *order, yl_error *err)

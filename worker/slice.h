@@ -59,6 +59,9 @@ yl_status slice_copy_tiles(slice *s, uint32_t i, const uint8_t *tiles, yl_error 
  * then as if none had come. YL_ENOMEM: nothing changed. */
 yl_status slice_write(slice *s, uint32_t i, uint64_t offset, const uint8_t *data, size_t n_bytes, yl_error *err);
 
+/* The same by the calling thread alone, which may be one of the pool's. */
+yl_status slice_write_alone(slice *s, uint32_t i, uint64_t offset, const uint8_t *data, size_t n_bytes, yl_error *err);
+
 /* Takes back what came of a tensor that has not all its bytes. */
 void slice_forget(slice *s, uint32_t i);
 

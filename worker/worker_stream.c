@@ -86,16 +86,12 @@ static yl_status check_was_asked_for(const worker *w, const frame_chunk *c, yl_e
 }
 
 /* Is the tensor, whose last chunk this is, what ASSIGN announced? */
-static bool is_whole(worker *w, const frame_chunk *c, bool is_last)
+static bool is_whole(worker *w, const frame_chunk *c)
 {
-    const frame_tensor *t = slice_tensor_info(w->a.slice, c->tensor);
     uint8_t hash[SHA256_BYTES];
-    if (!t->has_hash) return true;
-    if (!c->offset) sha256_begin(w->hash);
     sha256_add(w->hash, c->data.data, c->data.n_bytes);
-    if (!is_last) return true;
     sha256_end(w->hash, hash);
-    return memcmp(hash, t->hash, sizeof hash) == 0;
+    return memcmp(hash, slice_tensor_info(w->a.slice, c->tensor)->hash, sizeof hash) == 0;
 }
 
 static yl_status refuse_tensor(worker *w, uint32_t i, yl_error *err)
@@ -116,15 +112,43 @@ static yl_status refuse_tensor(worker *w, uint32_t i, yl_error *err)
     return YL_OK;
 }
 
+/* A chunk that is not its tensor's last is hashed by one thread while another puts it into tiles. */
+typedef struct arrival {
+    worker *w;
+    const frame_chunk *c;
+    yl_status status;
+    yl_error *err;
+} arrival;
+
+enum { HASHED, WRITTEN, N_PARTS };
+
+static void do_parts(void *arg, size_t begin, size_t end, uint32_t thread)
+{
+    arrival *a = arg;
+    const frame_chunk *c = a->c;
+    (void)thread;
+    for (size_t part = begin; part < end; part++) {
+        if (part == HASHED) sha256_add(a->w->hash, c->data.data, c->data.n_bytes);
+        if (part == WRITTEN)
+            a->status = slice_write_alone(a->w->a.slice, c->tensor, c->offset, c->data.data, c->data.n_bytes, a->err);
+    }
+}
+
 static yl_status take_chunk(worker *w, const frame_chunk *c, yl_error *err)
 {
     assignment *a = &w->a;
     weight_stream *s = &a->stream;
-    bool is_last = c->offset + c->data.n_bytes == slice_tensor_bytes(a->slice, c->tensor);
     s->first_want = (s->first_want + 1) % WORKER_OPEN_WANTS;
     s->n_wants--;
     s->n_bytes += c->data.n_bytes;
-    if (!is_whole(w, c, is_last)) return refuse_tensor(w, c->tensor, err);
+    bool has_hash = slice_tensor_info(a->slice, c->tensor)->has_hash;
+    if (has_hash && !c->offset) sha256_begin(w->hash);
+    if (has_hash && c->offset + c->data.n_bytes < slice_tensor_bytes(a->slice, c->tensor)) {
+        arrival parts = {.w = w, .c = c, .err = err};
+        thread_pool_run(w->env.pool, N_PARTS, 1, do_parts, &parts);
+        return parts.status;
+    }
+    if (has_hash && !is_whole(w, c)) return refuse_tensor(w, c->tensor, err);
     return slice_write(a->slice, c->tensor, c->offset, c->data.data, c->data.n_bytes, err);
 }
 
