@@ -354,7 +354,7 @@ static void what_does_not_come_as_announced_is_refused(void **state)
         expect_end(&r->coordinator, 3, "worker 'a': tensor blk.1.ffn_up.weight came from the coordinator with other bytes");
         expect_words(&r->worker, "tensor blk.1.ffn_up.weight came from the coordinator with other bytes");
         expect_words(&r->worker, "it is asked for again");
-        if (has_tiles()) assert_int_equal(n_files(r->there), N_FILES - 1);
+        assert_true(n_files(r->there) < N_FILES); /* of those that are whole, as many as were done by then */
     }
     expect_logits(r);
 }
