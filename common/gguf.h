@@ -112,5 +112,7 @@ const gguf_tensor *gguf_find_tensor(const gguf *g, const char *name); /* NULL: n
 /* Tells the kernel that the pages of a tensor will be read soon / are not needed any more. Advice only. */
 void gguf_advise_needed(const gguf *g, const gguf_tensor *t);
 void gguf_advise_done(const gguf *g, const gguf_tensor *t);
+/* The same of the whole pages within [data, data + n) of a mapped model. */
+void gguf_drop_pages(const uint8_t *data, uint64_t n);
 
 #endif

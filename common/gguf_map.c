@@ -63,13 +63,16 @@ void gguf_advise_needed(const gguf *g, const gguf_tensor *t)
     madvise((void *)(part->bytes + begin), (size_t)(t->offset + t->n_bytes) - begin, MADV_WILLNEED);
 }
 
-/* Done: only pages that no neighbour has a share in. */
+/* Only pages that no neighbour has a share in. */
+void gguf_drop_pages(const uint8_t *data, uint64_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)data + page - 1) / page * page, end = ((uintptr_t)data + n) / page * page;
+    if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 void gguf_advise_done(const gguf *g, const gguf_tensor *t)
 {
     const gguf_part *part = &g->parts[t->part];
-    if (!part->mapped) return;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t begin = ((size_t)t->offset + page - 1) / page * page;
-    size_t end = (size_t)(t->offset + t->n_bytes) / page * page;
-    if (begin < end) madvise((void *)(part->bytes + begin), end - begin, MADV_DONTNEED);
+    if (part->mapped) gguf_drop_pages(part->bytes + t->offset, t->n_bytes);
 }

@@ -23,14 +23,12 @@ typedef struct cluster_worker {
     uint32_t n_threads;
     uint8_t model_id[FRAME_ID_BYTES]; /* of the model file that it has; all 0: none */
     bool is_near;                     /* on this machine */
-    uint64_t asked_us;                /* when the HEARTBEAT left that it has not answered yet; 0: none */
-    double rtt_ms;                    /* from a HEARTBEAT to its answer, the shortest so far; 0: none yet */
     uint64_t heard_ms;                /* last frame from it */
     uint64_t steps;                   /* of its last HEARTBEAT */
     uint64_t loaded;                  /* of its last HEARTBEAT: bytes of weights that are ready */
     uint64_t pending;                 /* of its last HEARTBEAT: frames that wait there, or are under way */
     uint64_t rtt_us;                  /* from a HEARTBEAT to its answer, the quickest lately; 0: not known */
-    uint64_t asked_us;                /* when the one HEARTBEAT left that was not answered yet; 0: there are several */
+    uint64_t asked_us;                /* when the HEARTBEAT left whose answer is timed; 0: none */
     uint32_t n_owed;                  /* HEARTBEATs that were not answered yet */
     uint64_t progress_ms;             /* when its steps last moved, or nothing waited */
     uint64_t busy_ms;                 /* when its steps last moved, or something waited */

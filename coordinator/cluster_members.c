@@ -125,12 +125,12 @@ static int free_place(const cluster *c)
     return -1;
 }
 
-/* A HEARTBEAT leaves. One that leaves alone times the way there and back. */
+/* Sends a HEARTBEAT. One that finds all others answered is timed: the next answer is its. */
 static yl_status ask(cluster *c, uint32_t i, yl_error *err)
 {
     cluster_worker *w = &c->workers[i];
     frame f = {.kind = FRAME_HEARTBEAT, .heartbeat = {.instance = c->instance}};
-    w->asked_us = w->n_owed++ ? 0 : cluster_now_us();
+    if (!w->n_owed++) w->asked_us = cluster_now_us();
     return cluster_send(c, i, &f, err);
 }
 
@@ -138,7 +138,8 @@ static yl_status ask(cluster *c, uint32_t i, yl_error *err)
 static void note_answer(cluster_worker *w)
 {
     uint64_t us = cluster_now_us() - w->asked_us, known = w->rtt_us + w->rtt_us / 8 + 1;
-    if (w->n_owed == 1 && w->asked_us) w->rtt_us = w->rtt_us && known < us ? known : us;
+    if (w->asked_us) w->rtt_us = w->rtt_us && known < us ? known : us;
+    w->asked_us = 0;
     if (w->n_owed) w->n_owed--;
 }
 
@@ -148,22 +149,6 @@ static void say_joined(const cluster *c, const cluster_worker *w, const char *ho
     if (c->is_gathering) snprintf(place, sizeof place, "%u of %u workers are here", cluster_n_here(c), c->o.n_wanted);
     cluster_say(c, "worker '%s' has joined: %u threads (%s), %.1f GiB of memory, at %s; %s", w->name, w->n_threads, w->isa,
                 (double)w->memory_bytes / GIB, host, place);
-}
-
-static uint64_t now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
-}
-
-/* A HEARTBEAT. One at a time is timed: the answers to two could not be told apart. */
-static yl_status ask(cluster *c, uint32_t worker, yl_error *err)
-{
-    cluster_worker *w = &c->workers[worker];
-    frame f = {.kind = FRAME_HEARTBEAT, .heartbeat = {.instance = c->instance}};
-    if (!w->asked_us) w->asked_us = now_us();
-    return cluster_send(c, worker, &f, err);
 }
 
 static yl_status admit(cluster *c, const cluster_worker *w, const char *host, yl_error *err)
@@ -212,9 +197,6 @@ yl_status cluster_take_hello(cluster *c, zmq_msg_t *route, const frame_hello *h,
 void cluster_take_heartbeat(cluster_worker *w, const frame_heartbeat *h, uint64_t now)
 {
     bool has_moved = h->steps != w->steps;
-    double rtt_ms = (double)(now_us() - w->asked_us) * 1e-3;
-    if (w->asked_us && (w->rtt_ms <= 0 || rtt_ms < w->rtt_ms)) w->rtt_ms = rtt_ms;
-    w->asked_us = 0;
     if (has_moved || !h->pending) w->progress_ms = now;
     if (has_moved || h->pending) w->busy_ms = now;
     w->steps = h->steps;

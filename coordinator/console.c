@@ -2,6 +2,7 @@
 #include "console.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +162,8 @@ void console_progress(console *c, const char *what, double fraction)
     if (now - c->progress_begin_ms < PROGRESS_AFTER_MS || now - c->progress_shown_ms < PROGRESS_EVERY_MS) return;
     c->progress_shown_ms = now;
     fprintf(stderr, "\r\033[K%s: %3.0f %%", what, fraction * 100);
+    if (fraction > 0 && fraction < 1)
+        fprintf(stderr, ", %.0f s left", ceil((now - c->progress_begin_ms) / 1e3 * (1 - fraction) / fraction));
     fflush(stderr);
 }
 

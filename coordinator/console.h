@@ -46,7 +46,8 @@ void console_log(console *c, engine_log_level level, const char *format, ...) __
 /* A line that is always shown, as it is. */
 void console_note(console *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Progress in [0, 1] of `what`. Shown on standard error if that is a terminal and it has taken more than a second. */
+/* Progress in [0, 1] of `what`. Shown on standard error, with the time that is left, if that is a terminal and it has taken more
+ * than a second. */
 void console_progress(console *c, const char *what, double fraction);
 /* It is over: the line is taken away. Every other output does so too. */
 void console_end_progress(console *c);

@@ -52,8 +52,8 @@ typedef struct engine_options {
     uint32_t n_ubatch;          /* rows of a micro-batch at most (-ub) */
     kv_type type_k, type_v;
     frame_load load;
-    bool no_cache;         /* local workers keep no weights on disk */
-    const char *cache_dir; /* where they do; NULL: the default (tile_cache_open) */
+    bool no_cache;         /* local workers keep no weights on disk; with n_join we keep no hashes of the model there */
+    const char *cache_dir; /* where that is done; NULL: the default (tile_cache_open) */
     uint64_t cache_size;   /* bytes that they may keep; 0: the default */
     bool stream_weights;   /* workers are not told where the model file is: weights travel to them */
     const char *isa;       /* kernels that local workers use; NULL: the best */
@@ -61,7 +61,7 @@ typedef struct engine_options {
     uint32_t timeout_ms;   /* a worker silent, or standing still, this long is lost; 0: 10,000 */
     bool verbose;          /* workers log what they do */
     const char *log_path;  /* workers' stderr goes there (appended), NULL: to ours */
-    /* Lines for the log, and progress of loading in [0, 1] (what: "loading weights"), also when a worker that lost its weights
+    /* Lines for the log, and progress of loading in [0, 1] (what: "loading weights", say), also when a worker that lost its weights
      * loads them again; may be NULL. */
     void (*on_log)(void *ctx, engine_log_level level, const char *line);
     void (*on_progress)(void *ctx, const char *what, double fraction);

@@ -11,6 +11,7 @@
 #include "local_workers.h"
 #include "model_costs.h"
 #include "pipeline.h"
+#include "weight_hashes.h"
 
 enum { ENGINE_MAX_REPLAYS = 3 }; /* within a minute */
 
@@ -50,12 +51,14 @@ struct engine {
     uint8_t model_id[FRAME_ID_BYTES];
     uint32_t n_ctx;
     local_workers *locals; /* NULL: workers join */
+    weight_hashes *hashes; /* of the model, for those that join; NULL: none */
     cluster *cluster;
     pipeline *pipeline;
     uint64_t epoch;
-    model_costs costs; /* where workers join: for their placement */
-    stage *stages;     /* [max_stages] */
-    uint32_t n_stages; /* 0: workers are still waited for */
+    uint64_t assigned_ms; /* when it began */
+    model_costs costs;    /* where workers join: for their placement */
+    stage *stages;        /* [max_stages] */
+    uint32_t n_stages;    /* 0: workers are still waited for */
     uint32_t max_stages;
     bool was_ready; /* the chain has worked once: what a worker then refuses is its own fault */
     atomic_bool is_canceled;

@@ -1,8 +1,11 @@
-/* engine_join.c: workers on other machines: listen, wait until enough have said HELLO, make stages of them.
+/* engine_join.c: workers on other machines: listen, wait until enough have said HELLO, make stages of them. Meanwhile the model is
+ * hashed: ASSIGN tells what its tensors are, so that workers know what they have.
  *
  * A worker has no rank: they are placed on in the order of their names, so the same workers make the same chain whoever came first.
  * One that leaves before the chain is wired is waited for again, or another in its place. Who comes later stands by. */
 #include "engine_internal.h"
+
+#include "cpus.h"
 
 #include <time.h>
 
@@ -45,19 +48,38 @@ static bool all_have_answered(const engine *e)
 {
     for (uint32_t i = 0; i < cluster_n_places(e->cluster); i++) {
         const cluster_worker *w = cluster_worker_at(e->cluster, i);
-        if (w && w->rtt_ms <= 0) return false;
+        if (w && !w->rtt_us) return false;
     }
     return true;
 }
 
+/* Hashes that cannot be had are no reason to stop: weights are then sent at every start. */
+static void begin_hashing(engine *e)
+{
+    tile_cache *cache = NULL;
+    yl_error cause;
+    if (!e->o.no_cache && tile_cache_open(&cache, e->o.cache_dir, e->o.cache_size, &cause))
+        engine_log(e, ENGINE_LOG_WARN, "%s: the model is hashed at every start", cause.msg);
+    if (weight_hashes_new(&e->hashes, e->model, e->model_id, cache, cpus_usable(), &cause))
+        engine_log(e, ENGINE_LOG_WARN, "%s: workers keep no weights", cause.msg);
+}
+
+static bool are_hashed(const engine *e)
+{
+    return !e->hashes || weight_hashes_are_done(e->hashes);
+}
+
+/* Until enough are here, the model is hashed, and it is known how far away they are. */
 static yl_status wait_for_all(engine *e, yl_error *err)
 {
     uint64_t deadline = 0; /* for answers, once enough are here */
     for (;;) {
         bool are_here = cluster_n_here(e->cluster) >= e->o.n_join;
-        if (!are_here) deadline = 0;
+        if (!are_here) deadline = 0; /* while the model is hashed who was here may leave */
         if (are_here && !deadline) deadline = cluster_now_ms() + ANSWER_MS;
-        if (are_here && (all_have_answered(e) || cluster_now_ms() > deadline)) return YL_OK;
+        if (are_here && are_hashed(e) && (all_have_answered(e) || cluster_now_ms() > deadline)) return YL_OK;
+        if (are_here && !are_hashed(e) && e->o.on_progress)
+            e->o.on_progress(e->o.ctx, "hashing the model", weight_hashes_share(e->hashes));
         yl_status status = engine_wait_a_moment(e, err);
         if (status) return status;
     }
@@ -67,6 +89,7 @@ yl_status engine_gather(engine *e, yl_error *err)
 {
     yl_status status = listen_for_workers(e, err);
     if (status) return status;
+    begin_hashing(e);
     char address[ENDPOINT_BYTES];
     endpoint_format(address, cluster_control_endpoint(e->cluster));
     engine_note(e, "waiting for %u workers at %s (%s)", e->o.n_join, address,

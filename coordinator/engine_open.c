@@ -240,9 +240,19 @@ static const char *data_endpoint(const engine *e, uint32_t i)
                            : cluster_result_endpoint(e->cluster);
 }
 
+static void set_hashes(const engine *e, const stage *s)
+{
+    for (uint32_t i = 0; e->hashes && i < s->n_tensors; i++) {
+        const uint8_t *hash = weight_hashes_get(e->hashes, s->sources[i]);
+        s->tensors[i].has_hash = hash != NULL;
+        if (hash) memcpy(s->tensors[i].hash, hash, FRAME_ID_BYTES);
+    }
+}
+
 static yl_status assign(engine *e, uint32_t i, yl_error *err)
 {
     const stage *s = &e->stages[i];
+    set_hashes(e, s);
     const char *next = data_endpoint(e, i + 1);
     frame f = {.kind = FRAME_ASSIGN, .epoch = e->epoch};
     f.assign = (frame_assign){.coordinator = cluster_instance(e->cluster),
@@ -283,15 +293,19 @@ yl_status engine_send_chunk(engine *e, stage *s, const frame_want_chunk *want, y
 static void show_progress(const engine *e)
 {
     if (!e->o.on_progress) return;
-    double done = 0, all = 0;
+    double done = 0, all = 0, sent = 0;
     for (uint32_t i = 0; i < e->n_stages; i++) {
         const stage *s = &e->stages[i];
         all += (double)s->weight_bytes;
         uint64_t loaded = cluster_worker_at(e->cluster, (uint32_t)s->worker)->loaded;
+        sent += (double)s->sent_bytes;
         if (loaded < s->sent_bytes) loaded = s->sent_bytes; /* what was sent is known earlier */
         done += (double)(s->is_ready || loaded > s->weight_bytes ? s->weight_bytes : loaded);
     }
-    e->o.on_progress(e->o.ctx, "loading weights", all > 0 ? done / all : 1);
+    char what[64] = "loading weights";
+    double seconds = (double)(cluster_now_ms() - e->assigned_ms) / 1e3;
+    if (sent > 0 && seconds > 0) snprintf(what, sizeof what, "sending weights at %.2f GB/s", sent / 1e9 / seconds);
+    e->o.on_progress(e->o.ctx, what, all > 0 ? done / all : 1);
 }
 
 static bool all_ready(const engine *e)
@@ -305,6 +319,7 @@ static bool all_ready(const engine *e)
 yl_status engine_assign(engine *e, yl_error *err)
 {
     e->epoch++;
+    e->assigned_ms = cluster_now_ms();
     for (uint32_t i = 0; i < e->n_stages; i++) {
         e->stages[i].is_ready = false;
         e->stages[i].sent_bytes = 0;
@@ -383,10 +398,11 @@ yl_status engine_wait(engine *e, yl_error *err)
     if (status == YL_EREPLAY) status = engine_recover(e, err);
     for (uint32_t i = 0; i < e->n_stages && !status; i++) {
         const stage *s = &e->stages[i];
-        engine_log(e, ENGINE_LOG_DEBUG, "%s: layers %u to %u%s%s, %.1f MiB of weights, %.1f MiB of KV cache, ready after %.0f ms",
-                   s->name, s->range.layer_begin, s->range.layer_end, s->range.has_embd ? ", embedding" : "",
-                   s->range.has_head ? ", output head" : "", (double)s->ready.weight_bytes / MIB, (double)s->ready.kv_bytes / MIB,
-                   (double)s->ready.load_ns / 1e6);
+        engine_log(e, ENGINE_LOG_DEBUG,
+                   "%s: layers %u to %u%s%s, %.1f MiB of weights (%.1f sent), %.1f MiB of KV cache, ready after %.0f ms", s->name,
+                   s->range.layer_begin, s->range.layer_end, s->range.has_embd ? ", embedding" : "",
+                   s->range.has_head ? ", output head" : "", (double)s->ready.weight_bytes / MIB, (double)s->sent_bytes / MIB,
+                   (double)s->ready.kv_bytes / MIB, (double)s->ready.load_ns / 1e6);
     }
     return status;
 }
@@ -412,6 +428,7 @@ void engine_close(engine *e)
     }
     /* Workers that serve end by themselves; in another state they may not have heard it. */
     if (e->locals && e->cluster && all_ready(e) && !e->broken.status) local_workers_wait(e->locals, 1000);
+    weight_hashes_free(e->hashes);
     cluster_free(e->cluster);
     local_workers_free(e->locals);
     pipeline_free(e->pipeline);

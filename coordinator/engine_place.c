@@ -49,7 +49,7 @@ static plan_worker describe(const engine *e, const cluster_worker *w)
                          .free_bytes = w->memory_bytes,
                          .fixed_bytes = fixed_bytes(e, w->n_threads),
                          .is_near = w->is_near,
-                         .rtt_ms = w->rtt_ms};
+                         .rtt_ms = (double)w->rtt_us / 1e3};
 }
 
 static bool maps_weights(const engine *e, const cluster_worker *w)

@@ -27,7 +27,10 @@ yl_status speed_report_begin(speed_report *r, engine *e, yl_error *err)
 yl_status speed_report_first_token(speed_report *r, engine *e, yl_error *err)
 {
     r->has_first_token = true;
-    return engine_stages(e, r->at_first_token, err);
+    yl_error cause; /* also written when a worker was lost meanwhile, and replaced: callers look at err later */
+    yl_status status = engine_stages(e, r->at_first_token, &cause);
+    if (status && err) *err = cause;
+    return status;
 }
 
 static double rate(double n, double ms)

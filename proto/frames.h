@@ -98,6 +98,8 @@ typedef struct frame_tensor {
     uint32_t layer;
     quant_type type;
     uint64_t n_rows, n_cols;
+    bool has_hash;
+    uint8_t hash[FRAME_ID_BYTES]; /* if so: SHA-256 of its bytes as GGUF has them */
 } frame_tensor;
 
 /* coordinator -> worker, control: your slice. The worker drops all sequences and answers READY with the same epoch, or ERROR. */

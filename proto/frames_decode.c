@@ -115,6 +115,11 @@ static void take_tensor(field_reader *r, const slice_range *range, frame_tensor 
     t->type = (quant_type)type;
     t->n_rows = field_u64(r, "n_rows", 1, MAX_DIMENSION);
     t->n_cols = field_u64(r, "n_cols", 1, MAX_DIMENSION);
+    frame_bin hash = field_bin(r, "hash", 0, FRAME_ID_BYTES);
+    if (hash.n_bytes % FRAME_ID_BYTES) field_refuse(r, "hash", "%zu bytes are neither 0 nor 32", hash.n_bytes);
+    t->has_hash = hash.n_bytes == FRAME_ID_BYTES;
+    memset(t->hash, 0, sizeof t->hash);
+    if (t->has_hash) memcpy(t->hash, hash.data, sizeof t->hash);
 }
 
 static void take_tensors(field_reader *r, frame_scratch *scratch, frame_assign *a)

@@ -155,12 +155,13 @@ static void pack_tensors(msgpack_packer *p, const frame_tensor *tensors, uint32_
 {
     pack_array(p, n);
     for (uint32_t i = 0; i < n; i++) {
-        pack_array(p, 5);
+        pack_array(p, 6);
         pack_u64(p, tensors[i].role);
         pack_u64(p, tensors[i].layer);
         pack_u64(p, tensors[i].type);
         pack_u64(p, tensors[i].n_rows);
         pack_u64(p, tensors[i].n_cols);
+        pack_bin(p, (frame_bin){tensors[i].hash, tensors[i].has_hash ? FRAME_ID_BYTES : 0});
     }
 }
 

@@ -32,7 +32,7 @@ static const char HELP[] =
     "                          that the coordinator sees)\n"
     "      --name NAME         unique among a coordinator's workers (default: host name and data port)\n"
     "  -m, --model FILE        take weights from this GGUF file when it is the coordinator's model;\n"
-    "                          without it they are streamed from the coordinator\n"
+    "                          without it they come from the coordinator, and are kept (below) for the next start\n"
     "  -t, --threads N         threads to compute with (default: one for each core that may be used)\n"
     "      --cpus LIST         run on these cores only, such as 0-3,8 (default: the system decides)\n"
     "      --memory MIB        memory that weights, KV cache and scratch may take (default: what is available)\n"
@@ -109,6 +109,7 @@ static void handle_signals(bool once)
     sigaction(SIGINT, &act, NULL);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL); /* a cache file that may not grow is an error of its writer's */
 }
 
 enum {

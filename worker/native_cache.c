@@ -1,11 +1,12 @@
 /* native_cache.c: from a slice's list of tensors to mapped files.
  *
- * The list is cut into units, a file each. Then, in bounded steps, so that the worker stays a worker that answers: tensors that
- * were never hashed are hashed (phase HASHING), all files that exist are opened (at once, so that making room for new ones finds
- * them in use), and those that are missing are made. When only a copy is wanted nothing is hashed or made, but what is there is
- * checked before it is copied (CHECKING): nobody would look at it afterwards. So it is too when a slice is assigned again:
- * something went wrong, and if it was the disk, no second answer shall stop for the next bad file. A cache that cannot be written
- * is told once and done without. */
+ * The list is cut into units, a file each. Then, in bounded steps, so that the worker stays a worker that answers: tensors of its
+ * own model that were never hashed are hashed (phase HASHING), all files that exist are opened (at once, so that making room for
+ * new ones finds them in use), and those that are missing are made from that model. Without a model ASSIGN's hashes name the files,
+ * and those that are missing are filled later, when the tensors have come and were found whole. When only a copy is wanted nothing
+ * is hashed or made, but what is there is checked before it is copied (CHECKING): nobody would look at it afterwards. So it is too
+ * when a slice is assigned again: something went wrong, and if it was the disk, no second answer shall stop for the next bad file.
+ * A cache that cannot be written is told once and done without. */
 #include "native_cache.h"
 
 #include <inttypes.h>
@@ -14,34 +15,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "native_hashes.h"
+#include "native_keeper.h"
 #include "native_maker.h"
+#include "native_units.h"
 #include "native_verifier.h"
-#include "tile_cache_index.h"
+#include "tensor_hashes.h"
 
 enum { CHUNKS_A_STEP = 256 };
-
-/* A file of the slice. */
-typedef struct unit {
-    tile_cache_head head;
-    const gguf_tensor *sources[TILE_CACHE_MAX_TENSORS]; /* NULL: the model has not that tensor */
-    bool has_key;
-    bool was_made; /* in this process: it needs no checking */
-    tile_file *file;
-} unit;
-
-/* Where a tensor of the list is. */
-typedef struct place {
-    uint32_t unit; /* UINT32_MAX: in none */
-    tensor_role role;
-} place;
 
 typedef enum phase { HASHING, OPENING, MAKING, CHECKING, DONE } phase;
 
 struct native_cache {
     native_cache_options o;
     tile_cache *dir;
-    tile_cache_index *index;
+    tile_cache_index *index; /* of the worker's own model; NULL: it has none */
     native_verifier *verifier;
     bool gave_up;  /* no file can be made */
     bool is_first; /* nothing was assigned before */
@@ -49,16 +36,15 @@ struct native_cache {
     uint64_t epoch;
     bool may_make;
     phase phase;
-    unit *units;
-    uint32_t n_units;
-    place *places; /* [n_tensors] */
-    uint32_t n_tensors;
-    native_hash *to_hash; /* HASHING */
+    const gguf *model; /* that files are made from; NULL: their tensors come from elsewhere */
+    native_units units;
+    tensor_hash *to_hash; /* HASHING */
     size_t n_to_hash;
-    native_hashes *hashes;
+    tensor_hashes *hashes;
     uint32_t next;       /* unit that is made or checked next */
     uint64_t next_chunk; /* of it, CHECKING */
     native_maker *maker;
+    native_keeper keeper;
 };
 
 static void say(const native_cache *c, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -72,92 +58,29 @@ static void say(const native_cache *c, int level, const char *format, ...)
     c->o.say(c->o.ctx, level, line);
 }
 
-/* ---- units ---- */
-
-static unit *find_unit(native_cache *c, tile_cache_unit kind, uint32_t layer)
-{
-    for (uint32_t i = c->n_units; i-- > 0;) {
-        if (c->units[i].head.unit == kind && c->units[i].head.layer == layer) return &c->units[i];
-    }
-    unit *u = &c->units[c->n_units++];
-    *u = (unit){.head = {.unit = kind, .layer = layer}};
-    const char *path = gguf_path(native_source_model(c->o.source)), *slash = strrchr(path, '/');
-    snprintf(u->head.label, sizeof u->head.label, "%s", slash ? slash + 1 : path);
-    return u;
-}
-
-/* Puts a tensor among its unit's by its role. */
-static void add_to_unit(const native_cache *c, unit *u, const frame_tensor *t)
-{
-    uint32_t at = u->head.n_tensors++;
-    for (; at > 0 && u->head.tensors[at - 1].role > t->role; at--) {
-        u->head.tensors[at] = u->head.tensors[at - 1];
-        u->sources[at] = u->sources[at - 1];
-    }
-    u->head.tensors[at] = (tile_cache_tensor){.role = t->role, .type = t->type, .n_rows = t->n_rows, .n_cols = t->n_cols};
-    u->sources[at] = native_source_tensor(c->o.source, t);
-}
-
-static yl_status make_units(native_cache *c, const frame_tensor *tensors, uint32_t n, yl_error *err)
-{
-    c->units = calloc(n, sizeof *c->units);
-    c->places = calloc(n, sizeof *c->places);
-    if (!c->units || !c->places) return yl_fail(err, YL_ENOMEM, "no memory for a list of cache files");
-    c->n_tensors = n;
-    for (uint32_t i = 0; i < n; i++) {
-        tile_cache_unit kind;
-        c->places[i] = (place){UINT32_MAX, tensors[i].role};
-        if (!tile_cache_unit_of(tensors[i].role, &kind)) continue;
-        unit *u = find_unit(c, kind, tensors[i].layer);
-        add_to_unit(c, u, &tensors[i]);
-        c->places[i].unit = (uint32_t)(u - c->units);
-    }
-    for (uint32_t i = 0; i < c->n_units; i++) {
-        yl_status status = tile_cache_plan(&c->units[i].head, err);
-        if (status) return status;
-    }
-    return YL_OK;
-}
-
-static bool is_complete(const unit *u)
-{
-    for (uint32_t i = 0; i < u->head.n_tensors; i++) {
-        if (!u->sources[i]) return false;
-    }
-    return true;
-}
-
-static size_t tensor_number(const native_cache *c, const gguf_tensor *t)
-{
-    const gguf *model = native_source_model(c->o.source);
-    size_t i = 0;
-    while (gguf_tensor_at(model, i) != t) i++;
-    return i;
-}
-
 /* ---- hashing ---- */
 
 static yl_status list_unhashed(native_cache *c, yl_error *err)
 {
-    c->to_hash = calloc(c->n_tensors, sizeof *c->to_hash);
+    c->to_hash = calloc(c->units.n_tensors, sizeof *c->to_hash);
     if (!c->to_hash) return yl_fail(err, YL_ENOMEM, "no memory to hash tensors");
-    for (uint32_t i = 0; i < c->n_units; i++) {
-        const unit *u = &c->units[i];
-        for (uint32_t k = 0; k < u->head.n_tensors && is_complete(u); k++) {
-            if (tile_cache_index_get(c->index, tensor_number(c, u->sources[k]))) continue;
-            c->to_hash[c->n_to_hash++] = (native_hash){.model = native_source_model(c->o.source), .tensor = u->sources[k]};
+    for (uint32_t i = 0; i < c->units.n; i++) {
+        const native_unit *u = &c->units.list[i];
+        for (uint32_t k = 0; k < u->head.n_tensors && native_unit_is_complete(u); k++) {
+            if (tile_cache_index_get(c->index, native_tensor_number(c->model, u->sources[k]))) continue;
+            c->to_hash[c->n_to_hash++] = (tensor_hash){.model = c->model, .tensor = u->sources[k]};
         }
     }
     if (!c->n_to_hash) return YL_OK;
-    return native_hashes_new(&c->hashes, c->to_hash, c->n_to_hash, c->o.pool, err);
+    return tensor_hashes_new(&c->hashes, c->to_hash, c->n_to_hash, c->o.pool, err);
 }
 
 /* Some more hashes; when all are there, keeps them. */
 static void step_hashing(native_cache *c)
 {
-    if (!native_hashes_step(c->hashes)) return;
+    if (!tensor_hashes_step(c->hashes)) return;
     for (size_t i = 0; i < c->n_to_hash; i++)
-        tile_cache_index_set(c->index, tensor_number(c, c->to_hash[i].tensor), c->to_hash[i].hash);
+        tile_cache_index_set(c->index, native_tensor_number(c->model, c->to_hash[i].tensor), c->to_hash[i].hash);
     yl_error cause;
     if (tile_cache_index_save(c->index, &cause)) say(c, 2, "%s", cause.msg); /* making a file will tell */
     c->phase = OPENING;
@@ -165,21 +88,7 @@ static void step_hashing(native_cache *c)
 
 /* ---- opening ---- */
 
-static yl_status set_key(const native_cache *c, unit *u, yl_error *err)
-{
-    uint8_t hashes[TILE_CACHE_MAX_TENSORS][TILE_CACHE_HASH_BYTES];
-    if (!is_complete(u)) return YL_OK;
-    for (uint32_t i = 0; i < u->head.n_tensors; i++) {
-        const uint8_t *hash = tile_cache_index_get(c->index, tensor_number(c, u->sources[i]));
-        if (!hash) return YL_OK;
-        memcpy(hashes[i], hash, sizeof hashes[i]);
-    }
-    yl_status status = tile_cache_set_key(&u->head, hashes, err);
-    u->has_key = !status;
-    return status;
-}
-
-static void open_unit(const native_cache *c, unit *u)
+static void open_unit(const native_cache *c, native_unit *u)
 {
     yl_error cause;
     yl_status status = tile_file_find(&u->file, c->dir, &u->head, &cause);
@@ -189,9 +98,9 @@ static void open_unit(const native_cache *c, unit *u)
 static yl_status open_units(native_cache *c, yl_error *err)
 {
     yl_status status = YL_OK;
-    for (uint32_t i = 0; i < c->n_units && !status; i++) {
-        status = set_key(c, &c->units[i], err);
-        if (!status && c->units[i].has_key) open_unit(c, &c->units[i]);
+    for (uint32_t i = 0; i < c->units.n && !status; i++) {
+        status = native_unit_set_key(&c->units.list[i], c->model, c->model ? c->index : NULL, err);
+        if (!status && c->units.list[i].has_key) open_unit(c, &c->units.list[i]);
     }
     c->next = 0;
     c->phase = c->may_make && c->is_first ? MAKING : CHECKING;
@@ -199,6 +108,17 @@ static yl_status open_units(native_cache *c, yl_error *err)
 }
 
 /* ---- making ---- */
+
+/* The cache takes no file. */
+static void stop_making(native_cache *c, const yl_error *cause)
+{
+    c->gave_up = true;
+    if (c->model)
+        say(c, 0, "%s; weights are copied to memory instead, at every start (--no-cache uses the model file in place, slower)",
+            cause->msg);
+    else
+        say(c, 0, "%s; weights stay in memory instead, and come over the network again at the next start", cause->msg);
+}
 
 /* Ends the file under way. A cache that takes no file is not worth failing for, a model with a bad number is. */
 static yl_status give_up(native_cache *c, yl_status status, const yl_error *cause, yl_error *err)
@@ -209,9 +129,7 @@ static yl_status give_up(native_cache *c, yl_status status, const yl_error *caus
         if (err) *err = *cause;
         return status;
     }
-    c->gave_up = true;
-    say(c, 0, "%s; weights are copied to memory instead, at every start (--no-cache uses the model file in place, slower)",
-        cause->msg);
+    stop_making(c, cause);
     return YL_OK;
 }
 
@@ -219,10 +137,12 @@ static yl_status step_making(native_cache *c, yl_error *err)
 {
     yl_error cause;
     yl_status status = YL_OK;
-    unit *u = &c->units[c->next];
+    native_unit *u = &c->units.list[c->next];
     if (!c->maker) {
-        for (; c->next < c->n_units && (u->file || !u->has_key || c->gave_up); u = &c->units[c->next]) c->next++;
-        if (c->next == c->n_units) {
+        for (; c->next < c->units.n && (u->file || !u->has_key || !native_unit_is_complete(u) || c->gave_up);
+             u = &c->units.list[c->next])
+            c->next++;
+        if (c->next == c->units.n) {
             c->phase = DONE;
             return YL_OK;
         }
@@ -280,13 +200,13 @@ static void check_chunks(void *arg, size_t begin, size_t end, uint32_t thread)
 /* Some chunks of a file that is about to be copied. */
 static void step_checking(native_cache *c)
 {
-    for (; c->next < c->n_units && !c->units[c->next].file; c->next++) c->next_chunk = 0;
-    if (c->next == c->n_units) {
+    for (; c->next < c->units.n && !c->units.list[c->next].file; c->next++) c->next_chunk = 0;
+    if (c->next == c->units.n) {
         c->next = 0;
         c->phase = c->may_make ? MAKING : DONE;
         return;
     }
-    unit *u = &c->units[c->next];
+    native_unit *u = &c->units.list[c->next];
     uint64_t left = tile_file_head(u->file)->n_chunks - c->next_chunk;
     checking k = {.file = u->file, .first = c->next_chunk};
     size_t n = left < CHUNKS_A_STEP ? (size_t)left : CHUNKS_A_STEP;
@@ -313,30 +233,29 @@ static void end(void *ctx)
 {
     native_cache *c = ctx;
     native_verifier_begin(c->verifier, 0, NULL, 0);
-    native_hashes_free(c->hashes);
+    tensor_hashes_free(c->hashes);
     native_maker_free(c->maker);
-    for (uint32_t i = 0; i < c->n_units; i++) tile_file_close(c->units[i].file);
+    native_units_clear(&c->units);
     free(c->to_hash);
-    free(c->units);
-    free(c->places);
     c->hashes = NULL;
     c->maker = NULL;
     c->to_hash = NULL;
-    c->units = NULL;
-    c->places = NULL;
     c->n_to_hash = 0;
-    c->n_units = c->n_tensors = c->next = 0;
+    c->next = 0;
     c->next_chunk = 0;
+    c->keeper.unit = NULL;
 }
 
-static yl_status begin(void *ctx, uint64_t epoch, const frame_tensor *tensors, uint32_t n, bool may_make, yl_error *err)
+static yl_status begin(void *ctx, const weight_order *order, yl_error *err)
 {
     native_cache *c = ctx;
-    c->epoch = epoch;
-    c->may_make = may_make;
+    const native_source *source = order->from_source ? c->o.source : NULL;
+    c->epoch = order->epoch;
+    c->may_make = order->may_make;
+    c->model = source ? native_source_model(source) : NULL;
     c->phase = OPENING;
-    yl_status status = make_units(c, tensors, n, err);
-    if (!status && may_make) status = list_unhashed(c, err);
+    yl_status status = native_units_make(&c->units, order, source, err);
+    if (!status && c->model && c->may_make) status = list_unhashed(c, err);
     if (!status && c->hashes) c->phase = HASHING;
     if (status) end(c);
     return status;
@@ -345,11 +264,11 @@ static yl_status begin(void *ctx, uint64_t epoch, const frame_tensor *tensors, u
 /* All is there that will be: says so, and has checked what was neither just made nor checked already. */
 static void begin_use(native_cache *c)
 {
-    tile_file **files = calloc(c->n_units + 1, sizeof *files); /* NULL: they go unchecked */
+    tile_file **files = calloc(c->units.n + 1, sizeof *files); /* NULL: they go unchecked */
     size_t n = 0, n_found = 0, n_made = 0;
     uint64_t n_bytes = 0;
-    for (uint32_t i = 0; i < c->n_units; i++) {
-        const unit *u = &c->units[i];
+    for (uint32_t i = 0; i < c->units.n; i++) {
+        const native_unit *u = &c->units.list[i];
         if (!u->file) continue;
         n_bytes += u->head.file_bytes;
         n_made += u->was_made;
@@ -368,11 +287,11 @@ static double share_done(const native_cache *c)
 {
     uint64_t n_bytes = 0, all = 0;
     double begins_at = c->hashes ? 1.0 / 3 : 0;
-    if (c->phase == DONE || !c->n_units) return 1;
-    if (c->phase == HASHING) return begins_at * native_hashes_share(c->hashes);
-    for (uint32_t i = 0; i < c->n_units; i++) {
-        all += c->units[i].head.file_bytes;
-        if (i < c->next) n_bytes += c->units[i].head.file_bytes;
+    if (c->phase == DONE || !c->units.n) return 1;
+    if (c->phase == HASHING) return begins_at * tensor_hashes_share(c->hashes);
+    for (uint32_t i = 0; i < c->units.n; i++) {
+        all += c->units.list[i].head.file_bytes;
+        if (i < c->next) n_bytes += c->units.list[i].head.file_bytes;
     }
     double pass = (double)n_bytes / (double)all;
     if (c->phase == CHECKING && c->may_make) pass /= 2;
@@ -399,15 +318,60 @@ static yl_status step(void *ctx, bool *is_done, double *share, yl_error *err)
     return status;
 }
 
+/* The unit of tensor i; NULL: in none. */
+static native_unit *unit_of(const native_cache *c, uint32_t i)
+{
+    uint32_t unit = c->units.places[i].unit;
+    return unit == UINT32_MAX ? NULL : &c->units.list[unit];
+}
+
 static const uint8_t *find(void *ctx, uint32_t i)
 {
     const native_cache *c = ctx;
-    const place *p = &c->places[i];
-    if (p->unit == UINT32_MAX || !c->units[p->unit].file) return NULL;
-    const unit *u = &c->units[p->unit];
-    uint32_t k = 0;
-    while (u->head.tensors[k].role != p->role) k++;
-    return tile_file_tensor(u->file, k);
+    const native_unit *u = unit_of(c, i);
+    return u && u->file ? tile_file_tensor(u->file, native_unit_tensor(u, c->units.places[i].role)) : NULL;
+}
+
+static bool is_to_be_kept(const native_cache *c, const native_unit *u)
+{
+    return c->may_make && !c->gave_up && u->has_key && !u->file;
+}
+
+static bool wants(void *ctx, uint32_t i)
+{
+    const native_cache *c = ctx;
+    const native_unit *u = unit_of(c, i);
+    return u && is_to_be_kept(c, u) && !(u->kept_bits >> native_unit_tensor(u, c->units.places[i].role) & 1);
+}
+
+static void keep(void *ctx, uint32_t i, const uint8_t *bytes)
+{
+    native_cache *c = ctx;
+    native_unit *u = unit_of(c, i);
+    yl_error cause;
+    if (!u->begun) open_unit(c, u); /* another worker may have got it since */
+    if (u->file || !native_keeper_step(&c->keeper, u, native_unit_tensor(u, c->units.places[i].role), bytes, &cause)) return;
+    stop_making(c, &cause);
+    for (uint32_t k = 0; k < c->units.n; k++) {
+        tile_file_close(c->units.list[k].begun);
+        c->units.list[k].begun = NULL;
+    }
+}
+
+static uint64_t own_bytes(void *ctx)
+{
+    const native_cache *c = ctx;
+    uint64_t largest = 0, rest = 0;
+    for (uint32_t i = 0; i < c->units.n; i++) {
+        const native_unit *u = &c->units.list[i];
+        uint64_t n_bytes = u->head.file_bytes - u->head.head_bytes;
+        if (u->file) continue;
+        if (!is_to_be_kept(c, u))
+            rest += n_bytes;
+        else if (n_bytes > largest)
+            largest = n_bytes;
+    }
+    return largest + rest;
 }
 
 yl_status native_cache_new(native_cache **out, const native_cache_options *options, yl_error *err)
@@ -418,9 +382,10 @@ yl_status native_cache_new(native_cache **out, const native_cache_options *optio
     c->o = *options;
     c->is_first = true;
     yl_status status = tile_cache_open(&c->dir, options->dir, options->max_bytes, err);
-    if (!status)
+    if (!status && options->source)
         status =
             tile_cache_index_open(&c->index, c->dir, native_source_model(options->source), native_source_id(options->source), err);
+    c->keeper = (native_keeper){.cache = c->dir, .pool = options->pool};
     if (!status) status = native_verifier_new(&c->verifier, on_damage, c, err);
     if (status) {
         native_cache_free(c);
@@ -442,5 +407,6 @@ void native_cache_free(native_cache *c)
 
 weight_store native_cache_view(native_cache *c)
 {
-    return (weight_store){.begin = begin, .step = step, .find = find, .end = end, .ctx = c};
+    return (weight_store){
+        .begin = begin, .step = step, .find = find, .wants = wants, .keep = keep, .own_bytes = own_bytes, .end = end, .ctx = c};
 }

@@ -1,7 +1,7 @@
 /* native_cache.h: a worker's weights in tiles, in files that stay from one start to the next.
  *
- * Finds, or makes from the model file, a cache file (tile_cache.h) for each layer, embedding and head of a slice, keeps them mapped
- * while they are used, and has them checked meanwhile. */
+ * Finds, or makes from the model file, or fills with what came over the network, a cache file (tile_cache.h) for each layer,
+ * embedding and head of a slice, keeps them mapped while they are used, and has them checked meanwhile. */
 #ifndef YL_NATIVE_CACHE_H
 #define YL_NATIVE_CACHE_H
 
@@ -10,9 +10,9 @@
 typedef struct native_cache native_cache;
 
 typedef struct native_cache_options {
-    const char *dir;    /* NULL: the default one (tile_cache_open) */
-    uint64_t max_bytes; /* 0: the default */
-    const native_source *source;
+    const char *dir;             /* NULL: the default one (tile_cache_open) */
+    uint64_t max_bytes;          /* 0: the default */
+    const native_source *source; /* the worker's own model; NULL: it has none */
     thread_pool *pool;
     /* A line for the log; from the thread that steps. Levels as native_shell.h's. */
     void (*say)(void *ctx, int level, const char *line);

@@ -14,7 +14,7 @@ struct native_compute {
     letter_pool *letters;
     mailbox *in, *out;
     outbox outbox;
-    _Atomic uint64_t steps, pending, loaded;
+    _Atomic uint64_t steps, pending, loaded, weights;
     _Atomic uint64_t turns; /* of its loop */
     atomic_bool is_waiting; /* for somebody else */
     uint64_t turns_seen;    /* by native_compute_has_moved */
@@ -107,6 +107,7 @@ static void *compute_main(void *arg)
         c->steps = worker_n_steps(c->worker);
         c->pending = worker_n_pending(c->worker);
         c->loaded = worker_loaded_bytes(c->worker);
+        c->weights = worker_weight_bytes(c->worker);
         c->turns++;
         if (status || progress == WORKER_STOP)
             say_stopped(c, status, &cause);
@@ -170,6 +171,11 @@ uint64_t native_compute_pending(const native_compute *c)
 uint64_t native_compute_loaded(const native_compute *c)
 {
     return c->loaded;
+}
+
+uint64_t native_compute_weights(const native_compute *c)
+{
+    return c->weights;
 }
 
 bool native_compute_has_moved(native_compute *c)

@@ -19,6 +19,8 @@ void native_compute_stop(native_compute *c);
 uint64_t native_compute_steps(const native_compute *c);
 uint64_t native_compute_pending(const native_compute *c);
 uint64_t native_compute_loaded(const native_compute *c);
+/* Of how many bytes that is. */
+uint64_t native_compute_weights(const native_compute *c);
 
 /* Has it done a step since the last call, or waits for frames, or for these to leave? One thread asks. */
 bool native_compute_has_moved(native_compute *c);

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "native_source.h"
 #include "tile.h"
 
 enum { STEP_BYTES = 48 << 20 /* a thread */, BUFFER_BYTES = 256 << 10 };
@@ -158,7 +157,7 @@ static yl_status step_matrix(native_maker *m, yl_error *err)
     memset(m->failures, 0, m->n_threads * sizeof *m->failures);
     thread_pool_run(m->pool, (size_t)n, 1, make_some, m);
     uint64_t begin = m->tile * t.rows_bytes, end = (m->tile + n) * t.rows_bytes;
-    native_source_drop(t.from->data + begin, (end < t.from->n_bytes ? end : t.from->n_bytes) - begin);
+    gguf_drop_pages(t.from->data + begin, (end < t.from->n_bytes ? end : t.from->n_bytes) - begin);
     m->tile += n;
     if (m->tile == t.n_tiles) {
         m->tile = 0;

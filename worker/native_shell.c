@@ -85,6 +85,23 @@ void shell_tell_slice(shell *s, const char *verb)
     shell_tell_status(s, before, "");
 }
 
+/* Weights that take long: how far they are, now and then. */
+static void tell_loading(shell *s, uint64_t now)
+{
+    double loaded = (double)native_compute_loaded(s->compute), all = (double)native_compute_weights(s->compute);
+    if (loaded >= all) {
+        s->loading_ms = 0;
+        return;
+    }
+    if (!s->loading_ms) s->loading_ms = s->loading_told_ms = now;
+    if (now - s->loading_told_ms < SHELL_LOADING_MS) return;
+    s->loading_told_ms = now;
+    double seconds = (double)(now - s->loading_ms) / 1e3;
+    if (loaded > 0)
+        shell_say(s, 1, "loading weights: %.0f %%, %.2f GB/s, %.0f s left", loaded / all * 100, loaded / 1e9 / seconds,
+                  seconds * (all - loaded) / loaded);
+}
+
 /* ---- receiving ---- */
 
 static void receive_control(shell *s)
@@ -170,6 +187,7 @@ static yl_status loop(shell *s, yl_error *err)
         uint64_t now = shell_now_ms();
         shell_check_next(s, now);
         if (!shell_check_coordinator(s, now, &status, err)) break;
+        tell_loading(s, now);
         native_notify_watchdog(&s->notify, now, native_compute_has_moved(s->compute));
     }
     return status;
@@ -225,7 +243,7 @@ static void measure_speed(shell *s)
 
 /* ---- the weight cache ---- */
 
-static void say_of_cache(void *ctx, int level, const char *line)
+static void say_of_worker(void *ctx, int level, const char *line)
 {
     shell_say(ctx, level, "%s", line);
 }
@@ -248,7 +266,7 @@ static void open_cache(shell *s)
                                     .max_bytes = o->cache_bytes,
                                     .source = s->source,
                                     .pool = s->pool,
-                                    .say = say_of_cache,
+                                    .say = say_of_worker,
                                     .on_damage = tell_damage,
                                     .ctx = s};
     yl_error cause;
@@ -278,10 +296,12 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
                       .kernels = o.kernels,
                       .pool = s.pool,
                       .counter = now_ns,
+                      .say = say_of_worker,
+                      .say_ctx = &s,
                       .memory_bytes = o.memory_bytes,
                       .resident = resident};
-    if (s.source) env.source = native_source_view(s.source);
-    if (s.source && s.in && !o.no_cache) open_cache(&s);
+    env.source = s.source ? native_source_view(s.source) : (weight_source){.lock = native_source_lock};
+    if (s.in && !o.no_cache) open_cache(&s);
     if (s.cache) env.store = native_cache_view(s.cache);
     if (!status) status = native_compute_start(&s.compute, &env, s.letters, s.in, s.out, err);
     if (!status) {

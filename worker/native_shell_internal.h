@@ -32,9 +32,10 @@ typedef struct shell {
     yl_error failure;          /* a reason to end */
     uint64_t heard_ms, hello_ms, nobody_ms;
     native_notify notify;
-    limit_probe *probe;    /* measures this machine; NULL: a local worker, or it is done */
-    machine_limits limits; /* what it measured; all 0: it could not */
-    slice_range range;     /* that this stage loads, or serves */
+    limit_probe *probe;                   /* measures this machine; NULL: a local worker, or it is done */
+    machine_limits limits;                /* what it measured; all 0: it could not */
+    slice_range range;                    /* that this stage loads, or serves */
+    uint64_t loading_ms, loading_told_ms; /* since when it loads, 0: it does not; when that was last told */
     letter_pool *letters;
     mailbox *in, *out;
     native_source *source;
@@ -60,7 +61,8 @@ void shell_tell_slice(shell *s, const char *verb);
 /* native_coordinator.c */
 enum {
     SHELL_HELLO_INTERVAL_MS = 500,
-    SHELL_NOBODY_MS = 2000 /* not connected for so long: it is said that nobody answers */
+    SHELL_LOADING_MS = 5000, /* how often it is told how far loading is */
+    SHELL_NOBODY_MS = 2000   /* not connected for so long: it is said that nobody answers */
 };
 /* Deals with a frame of the coordinator's. True: done with it; else it is the compute thread's. */
 bool shell_hear(shell *s, letter *l);

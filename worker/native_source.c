@@ -5,22 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 struct native_source {
     gguf *model;
     uint8_t id[MODEL_IDENTITY_BYTES];
 };
-
-/* Whole pages that lie within [data, data + n): none may be dropped that a neighbour shares. */
-static bool inner_pages(const uint8_t *data, uint64_t n, uintptr_t *begin, size_t *length)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t first = ((uintptr_t)data + page - 1) / page * page, last = ((uintptr_t)data + n) / page * page;
-    *begin = first;
-    *length = last > first ? last - first : 0;
-    return *length > 0;
-}
 
 const gguf_tensor *native_source_tensor(const native_source *s, const frame_tensor *wanted)
 {
@@ -39,20 +28,13 @@ static const uint8_t *find(void *ctx, const frame_tensor *wanted, uint64_t n_byt
     return t->data;
 }
 
-void native_source_drop(const uint8_t *data, uint64_t n)
-{
-    uintptr_t begin;
-    size_t length;
-    if (inner_pages(data, n, &begin, &length)) madvise((void *)begin, length, MADV_DONTNEED);
-}
-
 static void done(void *ctx, const uint8_t *data, uint64_t n_bytes)
 {
     (void)ctx;
-    native_source_drop(data, n_bytes);
+    gguf_drop_pages(data, n_bytes);
 }
 
-static yl_status lock(void *ctx, const uint8_t *data, uint64_t n_bytes, yl_error *err)
+yl_status native_source_lock(void *ctx, const uint8_t *data, uint64_t n_bytes, yl_error *err)
 {
     (void)ctx;
     if (!mlock(data, n_bytes)) return YL_OK;
@@ -84,7 +66,7 @@ void native_source_free(native_source *s)
 
 weight_source native_source_view(native_source *s)
 {
-    return (weight_source){.model_id = {s->id, sizeof s->id}, .find = find, .done = done, .lock = lock, .ctx = s};
+    return (weight_source){.model_id = {s->id, sizeof s->id}, .find = find, .done = done, .lock = native_source_lock, .ctx = s};
 }
 
 const gguf *native_source_model(const native_source *s)

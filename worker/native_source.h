@@ -14,14 +14,13 @@ void native_source_free(native_source *s);
 
 /* What worker_env takes; valid as long as s. */
 weight_source native_source_view(native_source *s);
+/* weight_source.lock, of any bytes: ctx is not looked at. */
+yl_status native_source_lock(void *ctx, const uint8_t *data, uint64_t n_bytes, yl_error *err);
 
 const gguf *native_source_model(const native_source *s);
 const uint8_t *native_source_id(const native_source *s); /* [MODEL_IDENTITY_BYTES] */
 
 /* The model's tensor of that role, layer, type and shape; NULL: it has none. */
 const gguf_tensor *native_source_tensor(const native_source *s, const frame_tensor *wanted);
-
-/* Gives back the whole pages within [data, data + n) of the mapped model: they were read and are not needed any more. */
-void native_source_drop(const uint8_t *data, uint64_t n);
 
 #endif

@@ -284,8 +284,8 @@ static const float **vector_place(slice *s, tensor_role role, layer_weights *w)
     }
 }
 
-/* All bytes of the tensor are there: shows them to the forward pass. layout: of a matrix. */
-static void set_loaded(slice *s, slice_entry *e, const uint8_t *data, matrix_layout layout)
+/* Shows a tensor's bytes to the forward pass. layout: of a matrix. */
+static void show(slice *s, slice_entry *e, const uint8_t *data, matrix_layout layout)
 {
     const frame_tensor *t = &e->info;
     layer_weights *w = is_layer_role(t->role) ? &s->layers[t->layer - s->range.layer_begin] : NULL;
@@ -300,6 +300,12 @@ static void set_loaded(slice *s, slice_entry *e, const uint8_t *data, matrix_lay
     else
         *vector_place(s, t->role, w) = (const float *)(const void *)data;
     e->data = data;
+}
+
+/* All bytes of the tensor are there. */
+static void set_loaded(slice *s, slice_entry *e, const uint8_t *data, matrix_layout layout)
+{
+    show(s, e, data, layout);
     s->n_loaded++;
 }
 
@@ -420,7 +426,7 @@ static void write_tiles(void *arg, size_t begin, size_t end, uint32_t thread)
     tile_put(w->e->owned, t->type, (size_t)t->n_rows, (size_t)t->n_cols, from, w->data + (from - w->offset), to - from);
 }
 
-static void write_bytes(const slice *s, const slice_entry *e, size_t offset, const uint8_t *data, size_t n_bytes)
+static void write_bytes(thread_pool *pool, const slice_entry *e, size_t offset, const uint8_t *data, size_t n_bytes)
 {
     if (e->layout == MATRIX_ROWS) {
         memcpy(e->owned + offset, data, n_bytes);
@@ -429,7 +435,7 @@ static void write_bytes(const slice *s, const slice_entry *e, size_t offset, con
     tile_write w = {e, offset, n_bytes, data};
     size_t tile_rows_bytes = TILE_ROWS * e->row_bytes;
     size_t n_tiles = (offset + n_bytes - 1) / tile_rows_bytes - offset / tile_rows_bytes + 1;
-    thread_pool_run(s->pool, n_tiles, 1, write_tiles, &w);
+    thread_pool_run(pool, n_tiles, 1, write_tiles, &w);
 }
 
 /* Index of the first block with a scale that is not finite, or n_blocks, by the order of GGUF. */
@@ -464,7 +470,8 @@ static yl_status finish_chunks(slice *s, slice_entry *e, const char *name, yl_er
     return YL_OK;
 }
 
-yl_status slice_write(slice *s, uint32_t i, uint64_t offset, const uint8_t *data, size_t n_bytes, yl_error *err)
+static yl_status write_chunk(slice *s, thread_pool *pool, uint32_t i, uint64_t offset, const uint8_t *data, size_t n_bytes,
+                             yl_error *err)
 {
     if (i >= s->n_tensors)
         return yl_fail(err, YL_EFORMAT, "a chunk of tensor %" PRIu32 " came, the slice has %" PRIu32 " tensors", i, s->n_tensors);
@@ -474,9 +481,39 @@ yl_status slice_write(slice *s, uint32_t i, uint64_t offset, const uint8_t *data
     yl_status status = check_chunk(e, name, offset, n_bytes, err);
     if (!status && !e->owned) status = begin_chunks(s, e, name, err);
     if (status) return status;
-    write_bytes(s, e, (size_t)offset, data, n_bytes);
+    write_bytes(pool, e, (size_t)offset, data, n_bytes);
     e->arrived[offset / FRAME_CHUNK_BYTES] = 1;
     return ++e->n_arrived == e->n_chunks ? finish_chunks(s, e, name, err) : YL_OK;
+}
+
+yl_status slice_write(slice *s, uint32_t i, uint64_t offset, const uint8_t *data, size_t n_bytes, yl_error *err)
+{
+    return write_chunk(s, s->pool, i, offset, data, n_bytes, err);
+}
+
+yl_status slice_write_alone(slice *s, uint32_t i, uint64_t offset, const uint8_t *data, size_t n_bytes, yl_error *err)
+{
+    return write_chunk(s, NULL, i, offset, data, n_bytes, err);
+}
+
+void slice_forget(slice *s, uint32_t i)
+{
+    assert(i < s->n_tensors && !s->entries[i].data);
+    drop_bytes(s, &s->entries[i]);
+}
+
+const uint8_t *slice_owned_tensor(const slice *s, uint32_t i)
+{
+    assert(i < s->n_tensors);
+    return s->entries[i].data ? s->entries[i].owned : NULL;
+}
+
+void slice_move(slice *s, uint32_t i, const uint8_t *tiles)
+{
+    slice_entry *e = &s->entries[i];
+    assert(slice_owned_tensor(s, i) && (uintptr_t)tiles % TILE_ALIGNMENT == 0);
+    show(s, e, tiles, e->layout);
+    drop_bytes(s, e);
 }
 
 bool slice_tensor_is_loaded(const slice *s, uint32_t i)

@@ -59,6 +59,18 @@ yl_status slice_copy_tiles(slice *s, uint32_t i, const uint8_t *tiles, yl_error 
  * then as if none had come. YL_ENOMEM: nothing changed. */
 yl_status slice_write(slice *s, uint32_t i, uint64_t offset, const uint8_t *data, size_t n_bytes, yl_error *err);
 
+/* The same by the calling thread alone, which may be one of the pool's. */
+yl_status slice_write_alone(slice *s, uint32_t i, uint64_t offset, const uint8_t *data, size_t n_bytes, yl_error *err);
+
+/* Takes back what came of a tensor that has not all its bytes. */
+void slice_forget(slice *s, uint32_t i);
+
+/* A tensor's own memory, with all its bytes, slice_tensor_memory_bytes of them; NULL: it has none, or not all are here. */
+const uint8_t *slice_owned_tensor(const slice *s, uint32_t i);
+/* The same bytes lie elsewhere, too, as slice_use_tiles wants them: uses those, and gives its own memory back. No views of the
+ * forward pass may be in use. */
+void slice_move(slice *s, uint32_t i, const uint8_t *tiles);
+
 /* Has the tensor all its bytes? */
 bool slice_tensor_is_loaded(const slice *s, uint32_t i);
 bool slice_is_loaded(const slice *s);

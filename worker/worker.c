@@ -59,6 +59,7 @@ yl_status worker_new(worker **out, const worker_env *env, yl_error *err)
     if (!status) status = queue_init(&w->data, err);
     if (!status) status = frame_scratch_new(&w->scratch, err);
     if (!status) status = frame_scratch_new(&w->batch_scratch, err);
+    if (!status) status = sha256_new(&w->hash, err);
     if (status) {
         worker_free(w);
         return status;
@@ -78,6 +79,7 @@ void worker_free(worker *w)
     free(w->data.ring);
     frame_scratch_free(w->scratch);
     frame_scratch_free(w->batch_scratch);
+    sha256_free(w->hash);
     free(w);
 }
 
@@ -210,7 +212,7 @@ static yl_status step_control(worker *w, worker_message *m, outbox *out, worker_
             status = worker_assign(w, &f, &cause);
             if (!status) *progress = WORKER_REWIRE;
             break;
-        case FRAME_TENSOR: status = worker_load_chunk(w, &f, &cause); break;
+        case FRAME_TENSOR: status = worker_stream_chunk(w, &f, &cause); break;
         case FRAME_LOGITS: status = worker_answer_again(w, &f, out, &cause); break;
         case FRAME_STATS: {
             frame answer = {.kind = FRAME_STATS, .epoch = w->epoch, .stats = w->stats};

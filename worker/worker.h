@@ -25,17 +25,34 @@ typedef struct weight_source {
     void *ctx;
 } weight_source;
 
+/* A slice's tensors that are wanted in tiles (vectors as they are). */
+typedef struct weight_order {
+    uint64_t epoch;
+    frame_bin model_id;          /* as ASSIGN's, for people */
+    const frame_tensor *tensors; /* [n] for the call */
+    uint32_t n;
+    bool from_source; /* weight_source has the model; else tensors are found by their hashes */
+    bool may_make;    /* what is not there shall be made, to be used in place; else only what is there is wanted, to be copied */
+} weight_order;
+
 /* Weights in tiles that the shell keeps from one start to the next: a cache on disk. All may be NULL: there is none. */
 typedef struct weight_store {
-    /* A slice's tensors are wanted, in tiles (vectors as they are). may_make: what is not there shall be made from weight_source's
-     * model, to be used in place; else only what is there already, to be copied. `tensors`: for the call. When it fails, nothing
-     * was begun. */
-    yl_status (*begin)(void *ctx, uint64_t epoch, const frame_tensor *tensors, uint32_t n, bool may_make, yl_error *err);
-    /* A bounded piece of the work on it; *share: how much of it is done, about, 0 to 1. A cache that cannot be used is no error:
-     * tensors are missing then. YL_EFORMAT: the model's weights are damaged. */
+    /* When it fails, nothing was begun. */
+    yl_status (*begin)(void *ctx, const weight_order *order, yl_error *err);
+    /* A bounded piece of finding tensors, or making them from weight_source's model; *share: how much of it is done, about, 0 to 1.
+     * A cache that cannot be used is no error: tensors are missing then. YL_EFORMAT: the model's weights are damaged. */
     yl_status (*step)(void *ctx, bool *is_done, double *share, yl_error *err);
     /* Tensor i of the list, aligned to 64, or NULL: not there. Valid until `end`. */
     const uint8_t *(*find)(void *ctx, uint32_t i);
+    /* Shall tensor i, which came another way, be kept? Once `step` is done. */
+    bool (*wants)(void *ctx, uint32_t i);
+    /* A bounded piece of keeping it. bytes: all of it, in tiles, that were checked against its hash; the same until it is wanted no
+     * more. When all tensors of its file were kept `find` has them. A disk that takes no more is no error: nothing is wanted then.
+     */
+    void (*keep)(void *ctx, uint32_t i, const uint8_t *bytes);
+    /* Memory that tensors which come another way take at a time, at most: of the largest file to be kept, and of all that will not
+     * be. */
+    uint64_t (*own_bytes)(void *ctx);
     /* Nobody looks at them any more. */
     void (*end)(void *ctx);
     void *ctx;
@@ -50,6 +67,8 @@ typedef struct worker_env {
     void *counter_ctx;
     weight_source source;
     weight_store store;
+    void (*say)(void *ctx, int level, const char *line); /* a line for the log, levels as native_shell.h's; may be NULL */
+    void *say_ctx;
     uint64_t memory_bytes;                           /* that weights of its own, KV cache and scratch may take; 0: no limit */
     uint64_t (*resident)(void *ctx, uint64_t *peak); /* bytes in memory for STATS; may be NULL */
 } worker_env;
@@ -119,6 +138,7 @@ const slice_range *worker_range(const worker *w);      /* of its slice; NULL: it
 uint64_t worker_n_steps(const worker *w);              /* steps that did something */
 uint64_t worker_n_pending(const worker *w);            /* frames waiting or under way */
 uint64_t worker_loaded_bytes(const worker *w);         /* of the slice's weights that are ready, about; 0: no slice */
+uint64_t worker_weight_bytes(const worker *w);         /* of all of them */
 uint32_t worker_n_past(const worker *w, uint32_t seq); /* positions of a sequence; 0 when there is none */
 
 #endif

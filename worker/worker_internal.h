@@ -1,7 +1,8 @@
 /* worker_internal.h: the state of a worker, shared by the files that are its parts.
  *
  *   worker.c         queues, and which work comes next
- *   worker_load.c    ASSIGN: memory, weights, READY
+ *   worker_load.c    ASSIGN: memory, weights of this machine, READY
+ *   worker_stream.c  weights that come over the network: WANT, TENSOR
  *   worker_keep.c    weights that outlive an ASSIGN
  *   worker_batch.c   FORWARD and SEQ: rows through the layers of the slice, and on to the next stage
  *   worker_answer.c  the last stage: norm, logits, candidates, RESULT; LOGITS */
@@ -9,6 +10,7 @@
 #define YL_WORKER_INTERNAL_H
 
 #include "forward.h"
+#include "sha256.h"
 #include "worker.h"
 
 enum {
@@ -46,6 +48,15 @@ typedef struct batch {
     uint32_t next_want; /* first want without an answer */
 } batch;
 
+/* Weights on their way over the network. */
+typedef struct weight_stream {
+    frame_want_chunk wants[WORKER_OPEN_WANTS]; /* ring: those that are open, in the order in which they were sent */
+    uint32_t first_want, n_wants;
+    bool is_second_round; /* what came damaged is asked for again */
+    uint64_t n_bytes;     /* that came */
+    uint64_t own_bytes;   /* that the memory limit was held against */
+} weight_stream;
+
 /* What ASSIGN fixed. Released and made anew by the next one, but for the weights of a slice that stays the same. */
 typedef struct assignment {
     uint64_t coordinator;
@@ -67,9 +78,10 @@ typedef struct assignment {
     forward *forward;
     uint64_t kv_bytes, scratch_bytes;
 
-    uint32_t load_tensor; /* first that is not loaded */
-    uint64_t load_offset; /* of it: first byte that was not copied or asked for */
-    uint32_t n_open_wants;
+    uint32_t store_tensor; /* first that was not looked for in the store */
+    uint32_t load_tensor;  /* first that is not loaded, or asked for */
+    uint64_t load_offset;  /* of it: first byte that was not copied or asked for */
+    weight_stream stream;
 
     uint64_t *steps;       /* [n_seq] last FORWARD of each sequence */
     forward_row *rows;     /* [max_rows] */
@@ -96,6 +108,7 @@ struct worker {
     batch batch;
     frame_stats stats;
     uint64_t n_steps;
+    sha256 *hash; /* of the tensor that is coming */
 };
 
 /* outbox.c: where the next frame is to be encoded (YL_ENOMEM: nowhere), and that it was. */
@@ -110,11 +123,22 @@ uint64_t worker_counter(const worker *w);
 
 /* worker_load.c. Each returns a status about the frame: what is wrong becomes an ERROR frame. */
 yl_status worker_assign(worker *w, const frame *f, yl_error *err);
-yl_status worker_load_chunk(worker *w, const frame *f, yl_error *err);
 /* Copies or asks for more weights; *did: there was something to do. Sends READY when all is done. */
 yl_status worker_load_step(worker *w, outbox *out, bool *did, yl_error *err);
+/* Do own_weights bytes, the KV cache and scratch fit into what this process may use? in_place: of weights, besides. */
+yl_status worker_check_memory(const worker *w, uint64_t own_weights, uint64_t in_place, yl_error *err);
+/* The bytes of a mapped tensor stay in memory, if that is wanted. */
+yl_status worker_lock_bytes(const worker *w, const uint8_t *data, uint64_t n_bytes, yl_error *err);
 void worker_unassign(worker *w);
 void worker_release_memory(worker *w); /* all that it takes besides the weights */
+
+/* worker_stream.c */
+/* Takes TENSOR. Once a chunk that was asked for cannot be taken the assignment is over. */
+yl_status worker_stream_chunk(worker *w, const frame *f, yl_error *err);
+/* Asks for more, and hands what is whole to the store; *did: there was something to do. */
+yl_status worker_stream_step(worker *w, outbox *out, bool *did, yl_error *err);
+/* All is there: tells how much came, and how fast. load_ns: since ASSIGN. */
+void worker_stream_tell(const worker *w, uint64_t load_ns);
 
 /* worker_keep.c: are all weights of this slice here? Then they are kept, and all else of the assignment forgotten. */
 bool worker_keep_weights(worker *w, const frame_assign *next);

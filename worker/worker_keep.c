@@ -17,14 +17,22 @@ static bool same_range(const slice_range *a, const slice_range *b)
            a->layer_end == b->layer_end;
 }
 
+/* By their hashes, where both are known. */
+static bool same_bytes(const frame_tensor *a, const frame_tensor *b, bool is_same_model)
+{
+    return a->has_hash && b->has_hash ? !memcmp(a->hash, b->hash, sizeof a->hash) : is_same_model;
+}
+
 static bool is_same_slice(const assignment *a, const frame_assign *next)
 {
     if (!a->slice || !slice_is_loaded(a->slice) || a->load != next->load) return false;
-    if (next->model_id.n_bytes != FRAME_ID_BYTES || memcmp(next->model_id.data, a->model_id, FRAME_ID_BYTES) != 0) return false;
+    bool is_same_model = next->model_id.n_bytes == FRAME_ID_BYTES && !memcmp(next->model_id.data, a->model_id, FRAME_ID_BYTES);
+    if (a->use_source && !is_same_model) return false; /* what is in our own file was not held against hashes */
     if (!same_range(slice_range_of(a->slice), &next->range) || !hparams_equal(slice_hparams(a->slice), &next->hp)) return false;
     if (slice_n_tensors(a->slice) != next->n_tensors) return false;
     for (uint32_t i = 0; i < next->n_tensors; i++) {
-        if (!same_tensor(slice_tensor_info(a->slice, i), &next->tensors[i])) return false;
+        const frame_tensor *s = slice_tensor_info(a->slice, i), *t = &next->tensors[i];
+        if (!same_tensor(s, t) || !same_bytes(s, t, is_same_model)) return false;
     }
     return true;
 }
@@ -39,6 +47,7 @@ bool worker_keep_weights(worker *w, const frame_assign *next)
                        .use_source = a->use_source,
                        .use_store = a->use_store,
                        .store_is_ready = a->store_is_ready,
+                       .store_tensor = a->store_tensor,
                        .slice = a->slice,
                        .load_tensor = a->load_tensor};
     memcpy(kept.model_id, a->model_id, sizeof kept.model_id);

@@ -1,9 +1,9 @@
-/* worker_load.c: ASSIGN: memory, weights, READY.
+/* worker_load.c: ASSIGN: memory, weights of this machine, READY.
  *
  * All memory is taken when a slice is assigned, and held against the limit first: a slice that does not fit is refused with figures
- * before a byte of it is loaded. Weights then come tensor by tensor, in bounded steps: where the shell has the same model, from its
- * store of tiles (which finds or makes them first), or used in place or copied from its source; else asked for chunk by chunk with
- * WANT. */
+ * before a byte of it is loaded. Weights then come tensor by tensor, in bounded steps: from the shell's store of tiles, as far as
+ * it has them; where the shell has the same model the store makes what is missing, or it is used in place or copied from the
+ * source; else it comes over the network (worker_stream.c). */
 #include "worker_internal.h"
 
 #include <inttypes.h>
@@ -75,8 +75,7 @@ static kv_cache_spec cache_spec(const frame_assign *f)
                            .type_v = f->kv_type_v};
 }
 
-/* Do own_weights bytes, the KV cache and scratch fit into what this process may use? in_place: of weights, besides. */
-static yl_status check_memory(const worker *w, uint64_t own_weights, uint64_t in_place, yl_error *err)
+yl_status worker_check_memory(const worker *w, uint64_t own_weights, uint64_t in_place, yl_error *err)
 {
     const assignment *a = &w->a;
     uint64_t limit = w->env.memory_bytes;
@@ -91,14 +90,22 @@ static yl_status check_memory(const worker *w, uint64_t own_weights, uint64_t in
         (double)a->kv_bytes / MIB, (double)a->scratch_bytes / MIB, (double)limit / MIB);
 }
 
-/* What the cache was to hold and does not will be copied: does that fit? */
-static yl_status check_uncached_memory(const worker *w, yl_error *err)
+/* What the cache was to hold and does not will be copied, or come over the network: does that fit? */
+static yl_status check_uncached_memory(worker *w, yl_error *err)
 {
-    const assignment *a = &w->a;
+    assignment *a = &w->a;
     uint64_t own = 0, in_place = slice_total_bytes(a->slice);
-    for (uint32_t i = 0; a->load == FRAME_LOAD_CACHE && i < slice_n_tensors(a->slice); i++)
+    if (a->load == FRAME_LOAD_HEAP) return YL_OK; /* all of it was counted */
+    for (uint32_t i = 0; a->use_source && a->load == FRAME_LOAD_CACHE && i < slice_n_tensors(a->slice); i++)
         own += w->env.store.find(w->env.store.ctx, i) ? 0 : slice_tensor_memory_bytes(a->slice, i);
-    return own ? check_memory(w, own, in_place, err) : YL_OK;
+    if (!a->use_source) own = a->stream.own_bytes = w->env.store.own_bytes(w->env.store.ctx);
+    return own ? worker_check_memory(w, own, in_place, err) : YL_OK;
+}
+
+/* Kernels that read rows use the model in place, or rows that were sent: tiles are for the others. */
+static bool wants_store(const worker *w, const frame_assign *f)
+{
+    return w->env.store.begin && w->env.kernels->wants_tiles && f->load != FRAME_LOAD_MMAP;
 }
 
 static yl_status take_buffers(worker *w, const frame_assign *f, yl_error *err)
@@ -114,8 +121,9 @@ static yl_status take_buffers(worker *w, const frame_assign *f, yl_error *err)
     for (int i = 0; i < N_BUFFERS; i++) a->scratch_bytes += (uint64_t)plan[i].n * plan[i].size;
     if (a->kv_bytes == UINT64_MAX)
         return yl_fail(err, YL_ELIMIT, "a KV cache of %u x %u positions has no size", f->n_seq, f->n_ctx);
-    bool in_place = a->use_source && f->load != FRAME_LOAD_HEAP;
-    yl_status status = check_memory(w, in_place ? 0 : slice_memory_bytes(a->slice), slice_total_bytes(a->slice), err);
+    /* Else the store finds out first how much will be the slice's own (below). */
+    bool in_place = (a->use_source || wants_store(w, f)) && f->load != FRAME_LOAD_HEAP;
+    yl_status status = worker_check_memory(w, in_place ? 0 : slice_memory_bytes(a->slice), slice_total_bytes(a->slice), err);
     if (status) return status;
     for (int i = 0; i < N_BUFFERS; i++) {
         if (!plan[i].n) continue;
@@ -132,13 +140,17 @@ static bool same_model(const frame_bin *a, const frame_bin *b)
     return a->n_bytes == FRAME_ID_BYTES && b->n_bytes == FRAME_ID_BYTES && !memcmp(a->data, b->data, FRAME_ID_BYTES);
 }
 
-/* Kernels that read rows use the model in place: tiles are for the others. */
 static yl_status ask_store(worker *w, const frame_assign *f, yl_error *err)
 {
     assignment *a = &w->a;
-    const weight_store *store = &w->env.store;
-    if (!store->begin || !a->use_source || f->load == FRAME_LOAD_MMAP || !w->env.kernels->wants_tiles) return YL_OK;
-    yl_status status = store->begin(store->ctx, w->epoch, f->tensors, f->n_tensors, f->load != FRAME_LOAD_HEAP, err);
+    if (!wants_store(w, f)) return YL_OK;
+    weight_order order = {.epoch = w->epoch,
+                          .model_id = f->model_id,
+                          .tensors = f->tensors,
+                          .n = f->n_tensors,
+                          .from_source = a->use_source,
+                          .may_make = f->load != FRAME_LOAD_HEAP};
+    yl_status status = w->env.store.begin(w->env.store.ctx, &order, err);
     a->use_store = !status;
     return status;
 }
@@ -213,8 +225,7 @@ static bool is_copied(const worker *w)
     return a->load == FRAME_LOAD_CACHE && a->use_store && !hparams_tensor_spec(slice_hparams(a->slice), role).is_vector;
 }
 
-/* The bytes of a mapped tensor stay in memory, if that is wanted. */
-static yl_status lock_bytes(const worker *w, const uint8_t *data, uint64_t n_bytes, yl_error *err)
+yl_status worker_lock_bytes(const worker *w, const uint8_t *data, uint64_t n_bytes, yl_error *err)
 {
     const weight_source *source = &w->env.source;
     return w->a.load == FRAME_LOAD_MLOCK && source->lock ? source->lock(source->ctx, data, n_bytes, err) : YL_OK;
@@ -229,7 +240,7 @@ static yl_status load_from_source(worker *w, const uint8_t *data, uint64_t n_byt
         if (status) return status;
     } else {
         yl_status status = slice_use(a->slice, a->load_tensor, data, err);
-        if (!status) status = lock_bytes(w, data, n_bytes, err);
+        if (!status) status = worker_lock_bytes(w, data, n_bytes, err);
         if (status) return status;
     }
     a->load_tensor++;
@@ -237,27 +248,37 @@ static yl_status load_from_source(worker *w, const uint8_t *data, uint64_t n_byt
     return YL_OK;
 }
 
-static yl_status load_from_store(worker *w, const uint8_t *tiles, yl_error *err)
+static yl_status load_from_store(worker *w, uint32_t i, const uint8_t *tiles, yl_error *err)
 {
     assignment *a = &w->a;
-    yl_status status = a->load == FRAME_LOAD_HEAP ? slice_copy_tiles(a->slice, a->load_tensor, tiles, err)
-                                                  : slice_use_tiles(a->slice, a->load_tensor, tiles, err);
-    if (!status) status = lock_bytes(w, tiles, slice_tensor_memory_bytes(a->slice, a->load_tensor), err);
-    if (!status) a->load_tensor++;
+    yl_status status =
+        a->load == FRAME_LOAD_HEAP ? slice_copy_tiles(a->slice, i, tiles, err) : slice_use_tiles(a->slice, i, tiles, err);
+    if (!status) status = worker_lock_bytes(w, tiles, slice_tensor_memory_bytes(a->slice, i), err);
     return status;
 }
 
-/* The next step of a slice whose model is on this machine. */
-static yl_status load_locally(worker *w, yl_error *err)
+/* The next step of what the store finds or makes, and then has. */
+static yl_status load_stored(worker *w, yl_error *err)
 {
     assignment *a = &w->a;
-    if (a->use_store && !a->store_is_ready) {
+    if (!a->store_is_ready) {
         yl_status status = w->env.store.step(w->env.store.ctx, &a->store_is_ready, &a->store_share, err);
         return !status && a->store_is_ready ? check_uncached_memory(w, err) : status;
     }
+    uint32_t i = a->store_tensor++;
+    const uint8_t *tiles = w->env.store.find(w->env.store.ctx, i);
+    return tiles ? load_from_store(w, i, tiles, err) : YL_OK;
+}
+
+/* The next step of what the source has. */
+static yl_status load_locally(worker *w, yl_error *err)
+{
+    assignment *a = &w->a;
+    if (slice_tensor_is_loaded(a->slice, a->load_tensor)) {
+        a->load_tensor++;
+        return YL_OK;
+    }
     const frame_tensor *t = slice_tensor_info(a->slice, a->load_tensor);
-    const uint8_t *tiles = a->use_store ? w->env.store.find(w->env.store.ctx, a->load_tensor) : NULL;
-    if (tiles) return load_from_store(w, tiles, err);
     uint64_t n_bytes = slice_tensor_bytes(a->slice, a->load_tensor);
     const uint8_t *data = w->env.source.find(w->env.source.ctx, t, n_bytes);
     if (data) return load_from_source(w, data, n_bytes, err);
@@ -266,55 +287,27 @@ static yl_status load_locally(worker *w, yl_error *err)
                    tensor_role_name(name, t->role, t->layer));
 }
 
-/* Asks for chunks until WORKER_OPEN_WANTS are on their way. */
-static yl_status ask_for_chunks(worker *w, outbox *out, bool *did, yl_error *err)
-{
-    assignment *a = &w->a;
-    while (a->n_open_wants < WORKER_OPEN_WANTS && a->load_tensor < slice_n_tensors(a->slice)) {
-        uint64_t n_bytes = slice_tensor_bytes(a->slice, a->load_tensor);
-        uint64_t rest = n_bytes - a->load_offset;
-        frame f = {.kind = FRAME_WANT, .epoch = w->epoch};
-        f.want = (frame_want_chunk){.tensor = a->load_tensor,
-                                    .offset = a->load_offset,
-                                    .n_bytes = rest < FRAME_CHUNK_BYTES ? (uint32_t)rest : FRAME_CHUNK_BYTES};
-        yl_status status = worker_send(w, out, WORKER_TO_COORDINATOR, &f, err);
-        if (status) return status;
-        *did = true;
-        a->n_open_wants++;
-        a->load_offset += f.want.n_bytes;
-        if (a->load_offset == n_bytes) {
-            a->load_tensor++;
-            a->load_offset = 0;
-        }
-    }
-    return YL_OK;
-}
-
-yl_status worker_load_chunk(worker *w, const frame *f, yl_error *err)
-{
-    assignment *a = &w->a;
-    if (w->state != WORKER_LOADING || !a->n_open_wants) return yl_fail(err, YL_EFORMAT, "TENSOR: no chunk was asked for");
-    if (f->tensor.tensor >= slice_n_tensors(a->slice))
-        return yl_fail(err, YL_EFORMAT, "TENSOR: there is no tensor %u in this slice", f->tensor.tensor);
-    yl_status status = slice_write(a->slice, f->tensor.tensor, f->tensor.offset, f->tensor.data.data, f->tensor.data.n_bytes, err);
-    if (!status) a->n_open_wants--;
-    return status;
-}
-
 static uint64_t count_loaded(const worker *w)
 {
     const assignment *a = &w->a;
     if (!a->slice) return 0;
-    if (a->use_store && !a->store_is_ready) return (uint64_t)(a->store_share * (double)slice_total_bytes(a->slice));
     if (w->state != WORKER_LOADING) return slice_total_bytes(a->slice);
+    bool is_making = a->use_source && a->use_store && !a->store_is_ready;
+    if (is_making) return (uint64_t)(a->store_share * (double)slice_total_bytes(a->slice));
     uint64_t n_bytes = a->load_offset;
-    for (uint32_t i = 0; i < a->load_tensor; i++) n_bytes += slice_tensor_bytes(a->slice, i);
+    for (uint32_t i = 0; i < slice_n_tensors(a->slice); i++)
+        n_bytes += slice_tensor_is_loaded(a->slice, i) || i < a->load_tensor ? slice_tensor_bytes(a->slice, i) : 0;
     return n_bytes;
 }
 
 uint64_t worker_loaded_bytes(const worker *w)
 {
     return w->a.loaded;
+}
+
+uint64_t worker_weight_bytes(const worker *w)
+{
+    return w->a.slice ? slice_total_bytes(w->a.slice) : 0;
 }
 
 static yl_status say_ready(worker *w, outbox *out, yl_error *err)
@@ -326,6 +319,7 @@ static yl_status say_ready(worker *w, outbox *out, yl_error *err)
                             .scratch_bytes = a->scratch_bytes,
                             .load_ns = worker_counter(w) - a->started};
     w->state = WORKER_SERVING;
+    worker_stream_tell(w, f.ready.load_ns);
     return worker_send(w, out, WORKER_TO_COORDINATOR, &f, err);
 }
 
@@ -337,6 +331,14 @@ static yl_status load_some(worker *w, outbox *out, bool *did, yl_error *err)
         *did = true;
         return say_ready(w, out, err);
     }
+    if (a->use_store && (!a->store_is_ready || a->store_tensor < slice_n_tensors(a->slice))) {
+        *did = true;
+        return load_stored(w, err);
+    }
+    if (!a->use_source) {
+        yl_status status = worker_stream_step(w, out, did, err);
+        if (status || *did) return status;
+    }
     if (slice_is_loaded(a->slice)) {
         *did = true;
         if (a->use_store && a->load == FRAME_LOAD_HEAP) { /* all is copied */
@@ -346,11 +348,9 @@ static yl_status load_some(worker *w, outbox *out, bool *did, yl_error *err)
         w->state = WORKER_LINKING;
         return forward_new(&a->forward, a->slice, a->cache, a->n_ctx, w->env.kernels, w->env.pool, w->env.alloc, err);
     }
-    if (a->use_source) {
-        *did = true;
-        return load_locally(w, err);
-    }
-    return ask_for_chunks(w, out, did, err);
+    if (!a->use_source) return YL_OK;
+    *did = true;
+    return load_locally(w, err);
 }
 
 yl_status worker_load_step(worker *w, outbox *out, bool *did, yl_error *err)

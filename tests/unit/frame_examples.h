@@ -20,12 +20,19 @@ typedef struct frame_example {
     EXAMPLE_BYTES("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"                                               \
                   "\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f")
 
+/* The first one's hash is known. */
 static const frame_tensor example_tensors[] = {
-    {TENSOR_TOKEN_EMBD, 0, QUANT_Q8_0, 512, 64}, {TENSOR_ATTN_NORM, 0, QUANT_F32, 1, 64},
-    {TENSOR_ATTN_Q, 0, QUANT_Q8_0, 64, 64},      {TENSOR_ATTN_K, 0, QUANT_Q8_0, 32, 64},
-    {TENSOR_ATTN_V, 0, QUANT_Q8_0, 32, 64},      {TENSOR_ATTN_OUTPUT, 0, QUANT_Q8_0, 64, 64},
-    {TENSOR_FFN_NORM, 0, QUANT_F32, 1, 64},      {TENSOR_FFN_GATE, 0, QUANT_Q4_0, 192, 64},
-    {TENSOR_FFN_UP, 0, QUANT_Q4_0, 192, 64},     {TENSOR_FFN_DOWN, 0, QUANT_Q8_0, 64, 192},
+    {TENSOR_TOKEN_EMBD, 0, QUANT_Q8_0, 512, 64, true, {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                                       16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31}},
+    {.role = TENSOR_ATTN_NORM, .type = QUANT_F32, .n_rows = 1, .n_cols = 64},
+    {.role = TENSOR_ATTN_Q, .type = QUANT_Q8_0, .n_rows = 64, .n_cols = 64},
+    {.role = TENSOR_ATTN_K, .type = QUANT_Q8_0, .n_rows = 32, .n_cols = 64},
+    {.role = TENSOR_ATTN_V, .type = QUANT_Q8_0, .n_rows = 32, .n_cols = 64},
+    {.role = TENSOR_ATTN_OUTPUT, .type = QUANT_Q8_0, .n_rows = 64, .n_cols = 64},
+    {.role = TENSOR_FFN_NORM, .type = QUANT_F32, .n_rows = 1, .n_cols = 64},
+    {.role = TENSOR_FFN_GATE, .type = QUANT_Q4_0, .n_rows = 192, .n_cols = 64},
+    {.role = TENSOR_FFN_UP, .type = QUANT_Q4_0, .n_rows = 192, .n_cols = 64},
+    {.role = TENSOR_FFN_DOWN, .type = QUANT_Q8_0, .n_rows = 64, .n_cols = 192},
 };
 
 static const frame_segment example_segments[] = {{.seq = 0, .step = 5, .pos = 17, .n_rows = 1},

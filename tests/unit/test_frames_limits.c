@@ -253,7 +253,8 @@ static void assign_takes_as_many_tensors_as_fit(void **state)
     (void)state;
     frame_tensor *tensors = calloc(FRAME_MAX_TENSORS + 1, sizeof *tensors);
     assert_non_null(tensors);
-    for (size_t i = 0; i <= FRAME_MAX_TENSORS; i++) tensors[i] = (frame_tensor){TENSOR_ATTN_Q, 0, QUANT_Q8_0, 64, 64};
+    for (size_t i = 0; i <= FRAME_MAX_TENSORS; i++)
+        tensors[i] = (frame_tensor){.role = TENSOR_ATTN_Q, .type = QUANT_Q8_0, .n_rows = 64, .n_cols = 64};
     frame f = example("ASSIGN");
     f.assign.tensors = tensors;
     f.assign.n_tensors = FRAME_MAX_TENSORS;

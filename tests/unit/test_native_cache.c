@@ -13,9 +13,9 @@
 
 #include "model_maker.h"
 #include "native_cache.h"
-#include "native_hashes.h"
 #include "scratch_dir.h"
 #include "slice_range.h"
+#include "tensor_hashes.h"
 #include "tile.h"
 #include "tile_cache_index.h"
 
@@ -53,7 +53,8 @@ static void open_model(rig *r)
         assert_int_equal(hparams_find_tensor(&t, g, &r->hp, st.role, st.layer, NULL), YL_OK);
         if (!t) continue;
         r->sources[r->n] = t;
-        r->tensors[r->n++] = (frame_tensor){st.role, st.layer, t->type, t->ne[1], t->ne[0]};
+        r->tensors[r->n++] =
+            (frame_tensor){.role = st.role, .layer = st.layer, .type = t->type, .n_rows = t->ne[1], .n_cols = t->ne[0]};
     }
 }
 
@@ -119,14 +120,14 @@ static void hashes_are_those_of_whole_tensors(void **state)
     spec.hp.n_vocab = 80000; /* 82 MB, twice */
     make_model(r, &spec);
     open_model(r);
-    native_hash *list = calloc(r->n, sizeof *list);
-    for (uint32_t i = 0; i < r->n; i++) list[i] = (native_hash){native_source_model(r->source), r->sources[i], {0}};
-    native_hashes *h;
-    assert_int_equal(native_hashes_new(&h, list, r->n, r->pool, NULL), YL_OK);
+    tensor_hash *list = calloc(r->n, sizeof *list);
+    for (uint32_t i = 0; i < r->n; i++) list[i] = (tensor_hash){native_source_model(r->source), r->sources[i], {0}};
+    tensor_hashes *h;
+    assert_int_equal(tensor_hashes_new(&h, list, r->n, r->pool, NULL), YL_OK);
     int n_steps = 1;
-    while (!native_hashes_step(h)) n_steps++;
+    while (!tensor_hashes_step(h)) n_steps++;
     assert_true(n_steps > 1);
-    native_hashes_free(h);
+    tensor_hashes_free(h);
     for (uint32_t i = 0; i < r->n; i++) {
         uint8_t expected[TILE_CACHE_HASH_BYTES];
         EVP_Digest(list[i].tensor->data, (size_t)list[i].tensor->n_bytes, expected, NULL, EVP_sha256(), NULL);
@@ -163,7 +164,8 @@ static native_cache *new_cache(rig *r)
 
 static yl_status load(const rig *r, const weight_store *s, bool may_make, yl_error *err)
 {
-    yl_status status = s->begin(s->ctx, 1, r->tensors, r->n, may_make, err);
+    weight_order order = {.epoch = 1, .tensors = r->tensors, .n = r->n, .from_source = r->source != NULL, .may_make = may_make};
+    yl_status status = s->begin(s->ctx, &order, err);
     double share = 0, before = 0;
     for (bool is_done = false; !status && !is_done; before = share) {
         status = s->step(s->ctx, &is_done, &share, err);
@@ -230,7 +232,8 @@ static void work_can_end_at_any_step(void **state)
     bool is_done = false;
     double share = 0;
     for (int n_steps = 0; !is_done; n_steps++) {
-        assert_int_equal(s.begin(s.ctx, 1, r->tensors, r->n, true, NULL), YL_OK);
+        weight_order order = {.epoch = 1, .tensors = r->tensors, .n = r->n, .from_source = true, .may_make = true};
+        assert_int_equal(s.begin(s.ctx, &order, NULL), YL_OK);
         for (int i = 0; i < n_steps && !is_done; i++) assert_int_equal(s.step(s.ctx, &is_done, &share, NULL), YL_OK);
         if (is_done)
             for (uint32_t i = 0; i < r->n; i++) expect_tiles(r, &s, i);
@@ -264,6 +267,134 @@ static void a_number_that_is_not_finite_is_named(void **state)
     native_cache_free(c);
 }
 
+/* ---- what is kept of what was sent ---- */
+
+static uint8_t *tiles_of(const rig *r, uint32_t i, size_t *n)
+{
+    const frame_tensor *t = &r->tensors[i];
+    const allocator *heap = allocator_heap();
+    uint64_t n_tiles;
+    bool is_vector = hparams_tensor_spec(&r->hp, t->role).is_vector;
+    assert_true(tile_matrix_bytes(t->type, t->n_rows, t->n_cols, &n_tiles));
+    *n = is_vector ? (size_t)r->sources[i]->n_bytes : (size_t)n_tiles;
+    uint8_t *tiles = heap->alloc(heap->ctx, *n);
+    if (is_vector)
+        memcpy(tiles, r->sources[i]->data, *n);
+    else
+        tile_put(tiles, t->type, (size_t)t->n_rows, (size_t)t->n_cols, 0, r->sources[i]->data, (size_t)r->sources[i]->n_bytes);
+    return tiles;
+}
+
+static weight_order sent_order(rig *r)
+{
+    static const uint8_t ID[FRAME_ID_BYTES] = {0xab, 0xcd};
+    for (uint32_t i = 0; i < r->n; i++) {
+        r->tensors[i].has_hash = true;
+        EVP_Digest(r->sources[i]->data, (size_t)r->sources[i]->n_bytes, r->tensors[i].hash, NULL, EVP_sha256(), NULL);
+    }
+    return (weight_order){.epoch = 1, .model_id = {ID, sizeof ID}, .tensors = r->tensors, .n = r->n, .may_make = true};
+}
+
+static void finish_steps(const weight_store *s)
+{
+    bool is_done = false;
+    double share;
+    while (!is_done) assert_int_equal(s->step(s->ctx, &is_done, &share, NULL), YL_OK);
+}
+
+/* Last tensor first: the order does not matter. */
+static void keep_all(const rig *r, const weight_store *s)
+{
+    for (uint32_t i = r->n; i-- > 0;) {
+        size_t n;
+        uint8_t *tiles = tiles_of(r, i, &n);
+        assert_int_equal(s->wants(s->ctx, i), r->tensors[i].role != TENSOR_ROPE_FREQS);
+        while (s->wants(s->ctx, i)) s->keep(s->ctx, i, tiles);
+        allocator_heap()->release(allocator_heap()->ctx, tiles, n);
+    }
+}
+
+static void what_was_sent_is_kept_under_the_names_of_what_is_made(void **state)
+{
+    rig *r = *state;
+    model_spec spec = small_spec();
+    make_model(r, &spec);
+    open_model(r);
+    native_source *source = r->source;
+    weight_order order = sent_order(r);
+    yl_error err = {0};
+    for (int pass = 0; pass < 3; pass++) { /* sent; found by a worker without the model; and by one that has it */
+        r->source = pass < 2 ? NULL : source;
+        order.from_source = pass == 2;
+        native_cache *c = new_cache(r);
+        weight_store s = native_cache_view(c);
+        if (s.begin(s.ctx, &order, &err)) fail_msg("%s", err.msg);
+        finish_steps(&s);
+        assert_int_equal(s.own_bytes(s.ctx) > 0, pass == 0);
+        if (pass == 0) keep_all(r, &s);
+        assert_int_equal(s.own_bytes(s.ctx), 0);
+        for (uint32_t i = 0; i < r->n; i++) {
+            assert_false(s.wants(s.ctx, i));
+            expect_tiles(r, &s, i);
+        }
+        s.end(s.ctx);
+        native_cache_free(c);
+    }
+    r->source = source;
+    assert_int_equal(r->n_damages, 0);
+}
+
+static void keeping_can_end_in_the_middle(void **state)
+{
+    rig *r = *state;
+    model_spec spec = small_spec();
+    make_model(r, &spec);
+    open_model(r);
+    native_source *source = r->source;
+    r->source = NULL;
+    weight_order order = sent_order(r);
+    native_cache *c = new_cache(r);
+    weight_store s = native_cache_view(c);
+    for (uint32_t n_kept = 0; n_kept < r->n; n_kept++) {
+        assert_int_equal(s.begin(s.ctx, &order, NULL), YL_OK);
+        finish_steps(&s);
+        for (uint32_t i = 0; i < n_kept; i++) {
+            size_t n;
+            uint8_t *tiles = tiles_of(r, i, &n);
+            while (s.wants(s.ctx, i)) s.keep(s.ctx, i, tiles);
+            allocator_heap()->release(allocator_heap()->ctx, tiles, n);
+        }
+        s.end(s.ctx); /* tear_down sees that nothing half is left */
+    }
+    native_cache_free(c);
+    r->source = source;
+}
+
+/* The worker's own file is not what the coordinator's is, though its samples are the same. */
+static void another_hash_than_the_coordinators_is_told(void **state)
+{
+    rig *r = *state;
+    model_spec spec = small_spec();
+    make_model(r, &spec);
+    open_model(r);
+    weight_order order = sent_order(r);
+    order.from_source = true;
+    uint32_t i = 0;
+    while (r->tensors[i].role != TENSOR_FFN_DOWN) i++;
+    r->tensors[i].hash[0] ^= 1;
+    native_cache *c = new_cache(r);
+    weight_store s = native_cache_view(c);
+    yl_error err = {0};
+    yl_status status = s.begin(s.ctx, &order, &err);
+    bool is_done = false;
+    double share;
+    while (!status && !is_done) status = s.step(s.ctx, &is_done, &share, &err);
+    assert_int_equal(status, YL_EFORMAT);
+    assert_non_null(strstr(err.msg, "blk.0.ffn_down.weight has other bytes than the coordinator's"));
+    s.end(s.ctx);
+    native_cache_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +402,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_made_are_the_models_tiles, set_up, tear_down),
         cmocka_unit_test_setup_teardown(work_can_end_at_any_step, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_number_that_is_not_finite_is_named, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_was_sent_is_kept_under_the_names_of_what_is_made, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(keeping_can_end_in_the_middle, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(another_hash_than_the_coordinators_is_told, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

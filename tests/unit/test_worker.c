@@ -11,6 +11,7 @@
 #include "counting_allocator.h"
 #include "model_maker.h"
 #include "scratch_dir.h"
+#include "sha256.h"
 #include "worker.h"
 
 enum { N_VOCAB = 320, N_EMBD = 256, N_CTX = 100, N_SEQ = 3, MAX_ROWS = 32, EPOCH = 7 };
@@ -538,6 +539,151 @@ static void weights_can_be_streamed(void **state)
     assert_int_equal(next_answer(r)->kind, FRAME_WANT);
 }
 
+/* ---- weights that are checked ---- */
+
+static void announce_hashes(rig *r)
+{
+    sha256 *h;
+    assert_int_equal(sha256_new(&h, NULL), YL_OK);
+    for (uint32_t i = 0; i < r->n_tensors; i++) {
+        char name[TENSOR_NAME_BYTES];
+        const gguf_tensor *t = gguf_find_tensor(r->model, tensor_role_name(name, r->tensors[i].role, r->tensors[i].layer));
+        sha256_begin(h);
+        sha256_add(h, t->data, (size_t)t->n_bytes);
+        sha256_end(h, r->tensors[i].hash);
+        r->tensors[i].has_hash = true;
+    }
+    sha256_free(h);
+}
+
+/* Answers the WANTs that it sends, until it sends something else, which is returned. The first n_bad times that tensor `bad` is
+ * sent a bit in its last chunk is wrong. n_sent: chunks, [n_tensors]. */
+static const frame *serve_chunks(rig *r, uint32_t bad, int n_bad, size_t *n_sent)
+{
+    for (;;) {
+        const frame *f = next_answer(r);
+        if (f->kind != FRAME_WANT) return f;
+        char name[TENSOR_NAME_BYTES];
+        frame_want_chunk want = f->want;
+        const frame_tensor *ft = &r->tensors[want.tensor];
+        const gguf_tensor *t = gguf_find_tensor(r->model, tensor_role_name(name, ft->role, ft->layer));
+        uint8_t *bytes = malloc(want.n_bytes);
+        memcpy(bytes, t->data + want.offset, want.n_bytes);
+        if (want.tensor == bad && n_bad > 0 && want.offset + want.n_bytes == t->n_bytes) {
+            bytes[want.n_bytes / 2] ^= 1;
+            n_bad--;
+        }
+        frame chunk = {.kind = FRAME_TENSOR, .epoch = f->epoch};
+        chunk.tensor = (frame_chunk){.tensor = want.tensor, .offset = want.offset, .data = {bytes, want.n_bytes}};
+        send_frame(r, &chunk);
+        free(bytes);
+        step_all(r);
+        if (n_sent) n_sent[want.tensor]++;
+    }
+}
+
+static uint32_t tensor_of_role(const rig *r, tensor_role role)
+{
+    uint32_t i = 0;
+    while (r->tensors[i].role != role) i++;
+    return i;
+}
+
+static void begin_streaming(rig *r, uint64_t epoch)
+{
+    frame f = assign_frame(r, epoch, whole_model(r));
+    announce_hashes(r);
+    send_frame(r, &f);
+    step_all(r);
+}
+
+static void what_comes_damaged_is_asked_for_again_once(void **state)
+{
+    rig *r = *state;
+    float mapped[N_VOCAB], streamed[N_VOCAB];
+    size_t n_sent[64] = {0};
+    make_ready(r);
+    forward(r, 0, 1, 0, 5, mapped);
+    worker_free(r->worker);
+    r->has_source = false;
+    start_worker(r, 0);
+    begin_streaming(r, EPOCH);
+    uint32_t bad = tensor_of_role(r, TENSOR_FFN_UP);
+    assert_int_equal(serve_chunks(r, bad, 1, n_sent)->kind, FRAME_READY);
+    for (uint32_t i = 0; i < r->n_tensors; i++) {
+        uint64_t n_bytes = r->tensors[i].n_rows * r->tensors[i].n_cols * 4; /* F32 */
+        assert_int_equal(n_sent[i], ((n_bytes - 1) / FRAME_CHUNK_BYTES + 1) * (i == bad ? 2 : 1));
+    }
+    forward(r, 0, 1, 0, 5, streamed);
+    assert_memory_equal(mapped, streamed, sizeof mapped);
+}
+
+static void what_comes_damaged_twice_is_refused(void **state)
+{
+    rig *r = *state;
+    worker_free(r->worker);
+    r->has_source = false;
+    start_worker(r, 0);
+    begin_streaming(r, EPOCH);
+    const frame *f = serve_chunks(r, tensor_of_role(r, TENSOR_ATTN_NORM), 2, NULL);
+    assert_int_equal(f->kind, FRAME_ERROR);
+    assert_int_equal(f->error.about, FRAME_TENSOR);
+    assert_int_equal(f->error.status, YL_EFORMAT);
+    char text[FRAME_MAX_MESSAGE + 1] = {0};
+    memcpy(text, f->error.message.data, f->error.message.n_bytes);
+    assert_non_null(strstr(text, "tensor blk.0.attn_norm.weight came from the coordinator with other bytes"));
+    assert_int_equal(r->memory.n_live, 0);
+    begin_streaming(r, EPOCH + 1); /* it can be assigned again */
+    assert_int_equal(serve_chunks(r, 0, 0, NULL)->kind, FRAME_READY);
+}
+
+static void chunks_come_as_they_were_asked_for(void **state)
+{
+    rig *r = *state;
+    worker_free(r->worker);
+    r->has_source = false;
+    start_worker(r, 0);
+    begin_streaming(r, EPOCH);
+    frame_want_chunk want = next_answer(r)->want;
+    static const uint8_t ZEROS[FRAME_CHUNK_BYTES];
+    frame chunk = {.kind = FRAME_TENSOR, .epoch = EPOCH};
+    chunk.tensor = (frame_chunk){.tensor = want.tensor, .offset = want.offset, .data = {ZEROS, want.n_bytes - 1}};
+    size_t n_open = r->outbox.n;
+    for (int i = 0; i < 3; i++) {
+        if (i == 1) chunk.tensor.data.n_bytes++, chunk.tensor.tensor++;
+        if (i == 2) chunk.tensor.tensor--, chunk.tensor.offset += FRAME_CHUNK_BYTES;
+        send_frame(r, &chunk);
+        step_all(r);
+        assert_int_equal(r->outbox.n, n_open + i + 1); /* an ERROR each, behind the WANTs */
+    }
+    for (size_t i = 0; i < n_open; i++) assert_int_equal(next_answer(r)->kind, FRAME_WANT);
+    for (int i = 0; i < 3; i++) expect_error(r, "but what is next of what was asked for");
+}
+
+/* Hashes tell what is kept, whatever else is said of the model. */
+static void a_slice_is_kept_by_its_hashes(void **state)
+{
+    rig *r = *state;
+    static const uint8_t OTHER_ID[FRAME_ID_BYTES] = {1};
+    worker_free(r->worker);
+    r->has_source = false;
+    start_worker(r, 0);
+    begin_streaming(r, EPOCH);
+    assert_int_equal(serve_chunks(r, 0, 0, NULL)->kind, FRAME_READY);
+    frame f = assign_frame(r, EPOCH + 1, whole_model(r));
+    announce_hashes(r);
+    f.assign.model_id.data = OTHER_ID;
+    send_frame(r, &f);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_READY);
+    f = assign_frame(r, EPOCH + 2, whole_model(r));
+    announce_hashes(r);
+    r->tensors[r->n_tensors - 1].hash[31] ^= 1;
+    send_frame(r, &f);
+    step_all(r);
+    assert_int_equal(next_answer(r)->kind, FRAME_WANT);
+}
+
 /* Damage is found in the background, maybe when the slice is on its second epoch. */
 static void weights_that_were_kept_can_be_lost(void **state)
 {
@@ -705,6 +851,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_queue_has_a_limit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(sequences_fork_and_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(logits_can_be_asked_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_comes_damaged_is_asked_for_again_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_comes_damaged_twice_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(chunks_come_as_they_were_asked_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_slice_is_kept_by_its_hashes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(weights_can_be_streamed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_slice_that_does_not_fit_is_refused_with_figures, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_allocation_may_fail, set_up, tear_down),

@@ -119,9 +119,11 @@ void child_end(child *c)
         kill(c->pid, SIGKILL);
         waitpid(c->pid, NULL, 0);
     }
+    c->pid = 0;                         /* whose number, as the descriptors', is another's now */
     if (c->out_fd == c->err_fd) return; /* both closed, or (both 0) it was never started */
     if (c->out_fd >= 0) close(c->out_fd);
     if (c->err_fd >= 0) close(c->err_fd);
+    c->out_fd = c->err_fd = -1;
 }
 
 static bool command_line_has(const char *pid, const char *text)
