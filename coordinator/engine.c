@@ -51,8 +51,9 @@ static yl_status tell(engine *e, const listener *l, const frame_answer *a, yl_er
     if (a->is_fault)
         return yl_fail(
             err, YL_EPEER,
-            "position %u became infinite or not a number in %s %u: the model file may be damaged (or try -ctk f32 -ctv f32)",
-            a->pos, a->fault_layer == e->hp.n_layer ? "the output head, after layer" : "layer", a->fault_layer);
+            "position %u became infinite or not a number in %s %u: the model file may be damaged (or try -ctk f32 -ctv f32%s)",
+            a->pos, a->fault_layer == e->hp.n_layer ? "the output head, after layer" : "layer", a->fault_layer,
+            e->o.wire == WIRE_F16 ? " --wire f32" : "");
     if (a->kind == FRAME_WANT_TOP) return l->on_answer(l->ctx, a, err);
     frame_answer whole = *a;
     return join_pieces(e, &whole) ? l->on_answer(l->ctx, &whole, err) : YL_OK;

@@ -165,7 +165,7 @@ static void pack_tensors(msgpack_packer *p, const frame_tensor *tensors, uint32_
 static void pack_assign(msgpack_packer *p, const frame *f)
 {
     const frame_assign *a = &f->assign;
-    pack_start(p, f, 15);
+    pack_start(p, f, 16);
     pack_u64(p, a->coordinator);
     pack_u64(p, a->stage);
     pack_u64(p, a->n_stages);
@@ -176,6 +176,7 @@ static void pack_assign(msgpack_packer *p, const frame *f)
     pack_u64(p, a->max_rows);
     pack_u64(p, a->kv_type_k);
     pack_u64(p, a->kv_type_v);
+    pack_u64(p, a->wire);
     pack_u64(p, a->load);
     pack_bin(p, a->model_id);
     pack_str(p, a->next_endpoint);
@@ -320,7 +321,7 @@ static void pack_heartbeat(msgpack_packer *p, const frame *f)
 static void pack_stats(msgpack_packer *p, const frame *f)
 {
     const frame_stats *s = &f->stats;
-    pack_start(p, f, 8);
+    pack_start(p, f, 10);
     pack_u64(p, s->id);
     pack_u64(p, s->n_frames);
     pack_u64(p, s->n_rows);
@@ -329,6 +330,8 @@ static void pack_stats(msgpack_packer *p, const frame *f)
     pack_u64(p, s->bytes_out);
     pack_u64(p, s->rss_bytes);
     pack_u64(p, s->peak_rss_bytes);
+    pack_f64(p, s->loss.power);
+    pack_f64(p, s->loss.error);
 }
 
 static void pack_error(msgpack_packer *p, const frame *f)
