@@ -53,6 +53,8 @@ static yl_status open_sockets(cluster *c, yl_error *err)
     status = link_watch_new(&c->watch, c->hub, c->router, err);
     if (!status) status = link_bind(c->hub, c->router, &c->o.control, &c->control, err);
     if (!status) status = link_bind(c->hub, c->results, &c->o.results, &results, err);
+    /* Whoever reached control reaches us by that host, which need not be what we call ourselves: behind NAT, or a relay. */
+    if (!status && results.is_tcp) status = endpoint_set_host(&results, "*", err);
     if (!status) endpoint_format(c->result_endpoint, &results);
     return status;
 }
