@@ -19,11 +19,16 @@ enum {
     PROBE_INTERVAL_MS = 5
 };
 
-uint64_t cluster_now_ms(void)
+uint64_t cluster_now_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t cluster_now_ms(void)
+{
+    return cluster_now_ns() / 1000000u;
 }
 
 void cluster_say(const cluster *c, const char *format, ...)

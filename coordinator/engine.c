@@ -90,9 +90,12 @@ static yl_status take_result(engine *e, const frame *f, yl_error *err)
 {
     e->n_results++;
     e->moved_ms = cluster_now_ms();
-    if (f->result.id != e->awaited_id) return pipeline_result(e->pipeline, f, give_answer, e, err);
-    take_awaited(e, &f->result);
-    return YL_OK;
+    if (f->result.id == e->awaited_id) {
+        take_awaited(e, &f->result);
+        return YL_OK;
+    }
+    if (!f->result.more) credit_back(&e->credit, f->result.id, cluster_now_ns());
+    return pipeline_result(e->pipeline, f, give_answer, e, err);
 }
 
 /* Does an ERROR concern something that we asked for? A worker also answers so to bytes that a stranger sent it. */
@@ -225,8 +228,10 @@ static yl_status send_rows(engine *e, yl_error *err)
 {
     frame f;
     yl_status status = YL_OK;
+    pipeline_set_depth(e->pipeline, credit_depth(&e->credit));
     while (!status && pipeline_next(e->pipeline, &f)) {
         f.epoch = e->epoch;
+        if (f.forward.n_rows > PIPELINE_SHORT_ROWS) credit_sent(&e->credit, f.forward.id, cluster_now_ns());
         status = send_data(e, &f, err);
     }
     return status;

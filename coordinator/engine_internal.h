@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "cluster.h"
+#include "credit.h"
 #include "engine.h"
 #include "local_workers.h"
 #include "pipeline.h"
@@ -45,6 +46,7 @@ struct engine {
     local_workers *locals; /* NULL: workers join */
     cluster *cluster;
     pipeline *pipeline;
+    credit credit;
     uint64_t epoch;
     stage *stages;     /* [max_stages] */
     uint32_t n_stages; /* fewer, when workers were lost and none stood by */

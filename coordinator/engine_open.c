@@ -311,6 +311,7 @@ static bool all_ready(const engine *e)
 yl_status engine_assign(engine *e, yl_error *err)
 {
     e->epoch++;
+    e->credit = credit_begin(e->n_stages);
     for (uint32_t i = 0; i < e->n_stages; i++) {
         e->stages[i].is_ready = false;
         e->stages[i].sent_bytes = 0;
