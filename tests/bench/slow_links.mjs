@@ -34,6 +34,7 @@ const TEXT_TOKENS = 128;
 // --- a chain ---
 
 const started = [];
+for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => stopAll().then(() => process.exit(1)));
 
 function start(name, list) {
     const child = spawn(bin(name), list.map(String), {stdio: ['ignore', 'ignore', 'pipe']});
