@@ -63,6 +63,7 @@ static void list_settings(value_list *l, const bench_report *r, const bench_test
     add_number(l, "n_ubatch", t->setup.n_ubatch);
     add_text(l, "type_k", kv_type_name(t->setup.type_k));
     add_text(l, "type_v", kv_type_name(t->setup.type_v));
+    add_text(l, "wire", wire_type_name(s->wire));
     add_text(l, "test", bench_test_name(l->test, t));
     add_text(l, "kind", kind_name(t->kind));
     add_number(l, "n_tokens", t->n_tokens);
@@ -147,7 +148,7 @@ static yl_status write_json(console *c, const value_list *l, bool on_one_line, y
 }
 
 /* What differs from the defaults is said behind the test's name. */
-static void print_test(console *c, const bench_test *t)
+static void print_test(console *c, const bench_test *t, wire_type wire)
 {
     char name[BENCH_NAME_BYTES];
     console_print(c, "%s", bench_test_name(name, t));
@@ -155,6 +156,7 @@ static void print_test(console *c, const bench_test *t)
     if (t->setup.n_ubatch != 512) console_print(c, ", ub %u", (unsigned)t->setup.n_ubatch);
     if (t->setup.type_k != KV_F16) console_print(c, ", ctk %s", kv_type_name(t->setup.type_k));
     if (t->setup.type_v != KV_F16) console_print(c, ", ctv %s", kv_type_name(t->setup.type_v));
+    if (wire != WIRE_F32) console_print(c, ", wire %s", wire_type_name(wire));
 }
 
 static void write_table_row(console *c, const bench_subject *s, const bench_result *r)
@@ -164,7 +166,7 @@ static void write_table_row(console *c, const bench_subject *s, const bench_resu
     console_print(c, "| %s %s | %s | %.2f %s | %s | %u x %u | ", s->model_name, s->model_type,
                   console_format_bytes(bytes, (double)s->model_bytes), (double)s->n_params / (is_small ? 1e6 : 1e9),
                   is_small ? "M" : "B", r->test.setup.isa, (unsigned)r->test.setup.n_local, (unsigned)r->test.setup.n_threads);
-    print_test(c, &r->test);
+    print_test(c, &r->test, s->wire);
     console_format_bytes(peak, (double)(r->coordinator_bytes + r->workers_bytes));
     if (r->test.kind == BENCH_START) {
         console_print(c, " | %.1f ± %.1f ms | %.1f ms (%.1f to %.1f) | | | %s |\n", r->ms.mean, r->ms.deviation, r->ms.median,

@@ -17,6 +17,7 @@ typedef struct bench_subject {
     const char *model_path, *model_name, *model_type; /* "m.gguf", "Llama 3.2 1B", "Q4_K+Q6_K" */
     uint64_t model_bytes, n_params;                   /* of all tensors */
     const char *load; /* how weights lie in memory: "cache" (mapped), "mmap" (the model), "heap", "mlock" */
+    wire_type wire;
     const char *cpu;
 } bench_subject;
 

@@ -19,16 +19,16 @@ enum {
     PROBE_INTERVAL_MS = 5
 };
 
-uint64_t cluster_now_us(void)
+uint64_t cluster_now_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 uint64_t cluster_now_ms(void)
 {
-    return cluster_now_us() / 1000u;
+    return cluster_now_ns() / 1000000u;
 }
 
 void cluster_say(const cluster *c, const char *format, ...)
@@ -58,6 +58,8 @@ static yl_status open_sockets(cluster *c, yl_error *err)
     status = link_watch_new(&c->watch, c->hub, c->router, err);
     if (!status) status = link_bind(c->hub, c->router, &c->o.control, &c->control, err);
     if (!status) status = link_bind(c->hub, c->results, &c->o.results, &results, err);
+    /* Whoever reached control reaches us by that host, which need not be what we call ourselves: behind NAT, or a relay. */
+    if (!status && results.is_tcp) status = endpoint_set_host(&results, "*", err);
     if (!status) endpoint_format(c->result_endpoint, &results);
     return status;
 }

@@ -94,8 +94,8 @@ typedef struct cluster_handlers {
  * when a signal arrived: look at your flags. */
 yl_status cluster_poll(cluster *c, uint32_t wait_ms, const cluster_handlers *handlers, bool *idle, yl_error *err);
 
-/* Monotonic milliseconds, and microseconds. */
+/* Monotonic. */
 uint64_t cluster_now_ms(void);
-uint64_t cluster_now_us(void);
+uint64_t cluster_now_ns(void);
 
 #endif

@@ -130,14 +130,14 @@ static yl_status ask(cluster *c, uint32_t i, yl_error *err)
 {
     cluster_worker *w = &c->workers[i];
     frame f = {.kind = FRAME_HEARTBEAT, .heartbeat = {.instance = c->instance}};
-    if (!w->n_owed++) w->asked_us = cluster_now_us();
+    if (!w->n_owed++) w->asked_us = cluster_now_ns() / 1000;
     return cluster_send(c, i, &f, err);
 }
 
 /* The quickest lately: this process was at its sockets then, and not at work. */
 static void note_answer(cluster_worker *w)
 {
-    uint64_t us = cluster_now_us() - w->asked_us, known = w->rtt_us + w->rtt_us / 8 + 1;
+    uint64_t us = cluster_now_ns() / 1000 - w->asked_us, known = w->rtt_us + w->rtt_us / 8 + 1;
     if (w->asked_us) w->rtt_us = w->rtt_us && known < us ? known : us;
     w->asked_us = 0;
     if (w->n_owed) w->n_owed--;

@@ -89,6 +89,7 @@ static yl_status measure(session *s, const bench_plan *plan, bench_format format
                                              : !s->o->mmap ? "heap"
                                              : s->o->cache ? "cache"
                                                            : "mmap",
+                                     .wire = s->o->wire,
                                      .cpu = cpu};
     describe_weights(s->g, &report.subject, type);
     bench_listener listener = {on_result, s->o->bench.is_paced ? wait_for_line : NULL, &report};

@@ -52,6 +52,9 @@ static yl_status read_model(workspace *w, const options *o, yl_error *err)
         session_name_model(o->model, err);
         return status;
     }
+    if (!wire_type_takes(o->wire, w->hp.n_embd))
+        return yl_fail(err, YL_EUNSUPPORTED, "%s: --wire %s has blocks of 32 values, and rows of %u are no multiple of that",
+                       o->model, wire_type_name(o->wire), w->hp.n_embd);
     uint32_t trained = w->hp.n_ctx_train ? w->hp.n_ctx_train : ENGINE_DEFAULT_CTX;
     w->plan.n_ctx = o->n_ctx > 0                                    ? (uint32_t)o->n_ctx
                     : o->n_ctx == 0 || trained < ENGINE_DEFAULT_CTX ? trained
@@ -72,6 +75,7 @@ static void fill_spec(workspace *w, const options *o)
                                     .links = w->machines.links,
                                     .n_seq = o->n_parallel,
                                     .n_past = PREDICTION_PAST < w->plan.n_ctx ? PREDICTION_PAST : w->plan.n_ctx,
+                                     .wire = o->wire,
                                     .objective = is_throughput ? PLACEMENT_THROUGHPUT : PLACEMENT_LATENCY};
 }
 

@@ -62,8 +62,9 @@ static yl_status tell(engine *e, const listener *l, const frame_answer *a, yl_er
     if (a->is_fault)
         return yl_fail(
             err, YL_EPEER,
-            "position %u became infinite or not a number in %s %u: the model file may be damaged (or try -ctk f32 -ctv f32)",
-            a->pos, a->fault_layer == e->hp.n_layer ? "the output head, after layer" : "layer", a->fault_layer);
+            "position %u became infinite or not a number in %s %u: the model file may be damaged (or try -ctk f32 -ctv f32%s)",
+            a->pos, a->fault_layer == e->hp.n_layer ? "the output head, after layer" : "layer", a->fault_layer,
+            e->o.wire == WIRE_F16 ? " --wire f32" : "");
     if (a->kind == FRAME_WANT_TOP) return l->on_answer(l->ctx, a, err);
     frame_answer whole = *a;
     return join_pieces(e, &whole) ? l->on_answer(l->ctx, &whole, err) : YL_OK;
@@ -100,10 +101,16 @@ static yl_status take_result(engine *e, const frame *f, yl_error *err)
 {
     e->n_results++;
     e->moved_ms = cluster_now_ms();
-    if (!f->result.more) engine_watch_returned(e, f->result.id);
-    if (f->result.id != e->awaited_id) return pipeline_result(e->pipeline, f, give_answer, e, err);
-    take_awaited(e, &f->result);
-    return YL_OK;
+    if (f->result.id == e->awaited_id) {
+        take_awaited(e, &f->result);
+        return YL_OK;
+    }
+    if (!f->result.more) {
+        uint64_t now_ns = cluster_now_ns();
+        credit_back(&e->credit, f->result.id, now_ns);
+        engine_watch_returned(e, f->result.id, now_ns);
+    }
+    return pipeline_result(e->pipeline, f, give_answer, e, err);
 }
 
 /* Does an ERROR concern something that we asked for? A worker also answers so to bytes that a stranger sent it. */
@@ -238,9 +245,12 @@ static yl_status send_rows(engine *e, yl_error *err)
 {
     frame f;
     yl_status status = YL_OK;
+    pipeline_set_depth(e->pipeline, credit_depth(&e->credit));
     while (!status && pipeline_next(e->pipeline, &f)) {
         f.epoch = e->epoch;
-        engine_watch_sent(e, f.forward.id);
+        uint64_t now_ns = cluster_now_ns();
+        engine_watch_sent(e, f.forward.id, now_ns);
+        if (f.forward.n_rows > PIPELINE_SHORT_ROWS) credit_sent(&e->credit, f.forward.id, now_ns);
         status = send_data(e, &f, err);
     }
     return status;

@@ -51,6 +51,7 @@ typedef struct engine_options {
     uint32_t n_batch;           /* rows on their way at most (-b) */
     uint32_t n_ubatch;          /* rows of a micro-batch at most (-ub) */
     kv_type type_k, type_v;
+    wire_type wire; /* how activations travel between workers */
     frame_load load;
     bool no_cache;         /* local workers keep no weights on disk; with n_join we keep no hashes of the model there */
     const char *cache_dir; /* where that is done; NULL: the default (tile_cache_open) */

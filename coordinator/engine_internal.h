@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "cluster.h"
+#include "credit.h"
 #include "engine.h"
 #include "local_workers.h"
 #include "model_costs.h"
@@ -34,7 +35,7 @@ typedef struct stage {
 
 /* A FORWARD that is on its way. */
 typedef struct turn {
-    uint64_t id, sent_us;
+    uint64_t id, sent_ns;
 } turn;
 
 /* Who hears the answers of a request. */
@@ -54,6 +55,7 @@ struct engine {
     weight_hashes *hashes; /* of the model, for those that join; NULL: none */
     cluster *cluster;
     pipeline *pipeline;
+    credit credit;
     uint64_t epoch;
     uint64_t assigned_ms; /* when it began */
     model_costs costs;    /* where workers join: for their placement */
@@ -80,7 +82,7 @@ struct engine {
 
     turn *turns; /* [n_turns_kept] at id % n_turns_kept; one that another has overwritten is not timed */
     uint32_t n_turns_kept;
-    uint64_t n_turns, turn_us;  /* that came back, and how long they were away in all */
+    uint64_t n_turns, turn_ns;  /* that came back, and how long they were away in all */
     frame_chain_stage *watched; /* [max_stages] of the last answer to a CHAIN */
 };
 
@@ -98,8 +100,8 @@ void engine_log(const engine *e, engine_log_level level, const char *format, ...
  */
 yl_status engine_watch_init(engine *e, yl_error *err);
 void engine_watch_clear(engine *e);
-void engine_watch_sent(engine *e, uint64_t id);
-void engine_watch_returned(engine *e, uint64_t id);
+void engine_watch_sent(engine *e, uint64_t id, uint64_t now_ns);
+void engine_watch_returned(engine *e, uint64_t id, uint64_t now_ns);
 void engine_watch_answer(void *ctx, const frame *question, frame *answer);
 
 /* engine_replay.c: YL_EPEER when this is one loss too many within a minute. */

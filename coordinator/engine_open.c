@@ -49,6 +49,14 @@ static yl_status settle_options(engine *e, yl_error *err)
             "%s: a KV cache of q8_0 has blocks of 32 elements, and the model's heads have %u, no multiple of that: use f16 "
             "(-ctk, -ctv)",
             o->model_path, e->hp.n_embd_head);
+    if (!wire_type_takes(o->wire, e->hp.n_embd))
+        return yl_fail(err, YL_EUNSUPPORTED,
+                       "%s: --wire %s has blocks of 32 values, and rows of %u are no multiple of that: use f16", o->model_path,
+                       wire_type_name(o->wire), e->hp.n_embd);
+    if (o->wire != WIRE_F32 && e->n_stages > 1)
+        engine_log(e, ENGINE_LOG_WARN,
+                   "--wire %s: what travels between workers is rounded, so the text depends on where the model is cut",
+                   wire_type_name(o->wire));
     if (e->n_ctx > HPARAMS_MAX_CTX)
         return yl_fail(err, YL_ELIMIT, "a context of %u positions: at most %d", e->n_ctx, HPARAMS_MAX_CTX);
     if (trained && e->n_ctx > trained)
@@ -265,6 +273,7 @@ static yl_status assign(engine *e, uint32_t i, yl_error *err)
                               .max_rows = e->o.n_ubatch,
                               .kv_type_k = e->o.type_k,
                               .kv_type_v = e->o.type_v,
+                              .wire = e->o.wire,
                               .load = e->o.load,
                               .model_id = {e->model_id, sizeof e->model_id},
                               .next_endpoint = {(const uint8_t *)next, strlen(next)},
@@ -320,6 +329,7 @@ yl_status engine_assign(engine *e, yl_error *err)
 {
     e->epoch++;
     e->assigned_ms = cluster_now_ms();
+    e->credit = credit_begin(e->n_stages);
     for (uint32_t i = 0; i < e->n_stages; i++) {
         e->stages[i].is_ready = false;
         e->stages[i].sent_bytes = 0;

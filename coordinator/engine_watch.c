@@ -22,17 +22,17 @@ void engine_watch_clear(engine *e)
     free(e->watched);
 }
 
-void engine_watch_sent(engine *e, uint64_t id)
+void engine_watch_sent(engine *e, uint64_t id, uint64_t now_ns)
 {
-    e->turns[id % e->n_turns_kept] = (turn){id, cluster_now_us()};
+    e->turns[id % e->n_turns_kept] = (turn){id, now_ns};
 }
 
-void engine_watch_returned(engine *e, uint64_t id)
+void engine_watch_returned(engine *e, uint64_t id, uint64_t now_ns)
 {
     const turn *t = &e->turns[id % e->n_turns_kept];
-    if (t->id != id || !t->sent_us) return; /* of a LOGITS, or of one that was overwritten */
+    if (t->id != id || !t->sent_ns) return; /* of a LOGITS, or of one that was overwritten */
     e->n_turns++;
-    e->turn_us += cluster_now_us() - t->sent_us;
+    e->turn_ns += now_ns - t->sent_ns;
 }
 
 static frame_bin view(const char *text)
@@ -91,7 +91,7 @@ void engine_watch_answer(void *ctx, const frame *question, frame *answer)
                                 .frames_in_flight = pipeline_n_in_flight(e->pipeline),
                                 .rows_in_flight = pipeline_rows_in_flight(e->pipeline),
                                 .n_turns = e->n_turns,
-                                .turn_ns = 1000 * e->turn_us,
+                                .turn_ns = e->turn_ns,
                                 .n_standby = n_here > n_working ? n_here - n_working : 0,
                                 .n_stages = e->n_stages,
                                 .stages = e->watched}};

@@ -167,6 +167,9 @@ const option_spec option_table[] = {
     {{"layers"}, NULL, OPTION_STRING, AT(layers), {0, 0}, "NAME=FIRST-LAST,...",
      "place by hand: desk=0-9,A=10-31; also NAME=embedding first, NAME=head last; or even: equal parts (default: workers that "
      "join get what is fastest by their speed and memory, local ones equal parts)", GROUP_WORKERS, ENGINE | BENCH | PLAN},
+    {{"wire"}, NULL, OPTION_WIRE, AT(wire), {0, 0}, "TYPE",
+     "how activations travel between workers: f32, or rounded for slow links: f16, q8_0 (default: f32, exact)", GROUP_WORKERS,
+     ENGINE | BENCH | PLAN},
     {{"worker-program"}, NULL, OPTION_STRING, AT(worker_program), {0, 0}, "FILE",
      "the worker (default: yllama-worker beside this program, else in PATH)", GROUP_WORKERS, ENGINE | BENCH},
     {{"stream-weights"}, NULL, OPTION_FLAG, AT(stream_weights), {0, 0}, NULL,

@@ -16,6 +16,7 @@ typedef enum option_kind {
     OPTION_F32,     /* float in range */
     OPTION_SIZE,    /* uint64_t: bytes, "20G" (byte_size.h) */
     OPTION_KV_TYPE, /* kv_type: "f16", "f32" or "q8_0" */
+    OPTION_WIRE,    /* wire_type: "f32", "f16" or "q8_0" */
 } option_kind;
 
 typedef enum option_group {

@@ -188,6 +188,9 @@ static yl_status set(options *o, const option_spec *spec, const char *name, cons
     case OPTION_KV_TYPE:
         if (!kv_type_parse(text, field)) return bad_value(name, text, "f16, f32 or q8_0", err);
         return YL_OK;
+    case OPTION_WIRE:
+        if (!wire_type_parse(text, field)) return bad_value(name, text, "f32, f16 or q8_0", err);
+        return YL_OK;
     }
     return YL_OK;
 }

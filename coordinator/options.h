@@ -17,6 +17,7 @@
 #include "kernels.h"
 #include "sampler.h"
 #include "status.h"
+#include "wire.h"
 
 typedef enum command_id {
     COMMAND_RUN,
@@ -74,6 +75,7 @@ typedef struct options {
     uint32_t n_batch, n_ubatch;
     int32_t n_threads; /* <= 0: cores / n_local */
     kv_type type_k, type_v;
+    wire_type wire;
     bool mmap, mlock, cache;
     const char *cache_dir; /* NULL: the default (tile_cache_open) */
     uint64_t cache_size;   /* bytes; 0: the default */

@@ -11,12 +11,14 @@
  * (n / r + s - 1) (r + c): the chain fills and drains with one frame a stage. (What counts is the largest frame, not the first or
  * the last.) That is least at r = sqrt(n c / (s - 1)). Short rows ride along.
  *
- * Always: rows of a sequence leave in order; at most `depth` = 2 x stages frames and max_rows_in_flight rows are on their way, and
+ * Always: rows of a sequence leave in order; at most `depth` frames and max_rows_in_flight rows are on their way, and
  * every RESULT without `more` gives its frame's credit back.
  *
  * A sequence remembers its tokens, and how many of its first positions the chain holds. A request sends what lies between that
  * and its end: as a rule its own rows, after a restart also all before them. */
 #include "pipeline.h"
+
+#include "credit.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -62,12 +64,13 @@ typedef struct flight {
 
 struct pipeline {
     pipeline_spec spec;
-    uint32_t n_stages, depth; /* of the chain as it is now; depth is 2 x n_stages */
+    uint32_t n_stages, depth; /* of the chain as it is now */
+    uint32_t n_flights;
     uint32_t n_in_flight, n_short_in_flight, max_parts;
     uint64_t rows_in_flight, next_id, next_order, next_generation;
     sequence *seqs;          /* [n_seq] */
-    flight *flights;         /* [depth] */
-    part *parts;             /* [depth, max_parts] */
+    flight *flights;         /* [n_flights] */
+    part *parts;             /* [n_flights, max_parts] */
     frame_segment *segments; /* [max_parts] */
     frame_want *wants;       /* [max_rows] */
     uint8_t *payload;        /* [max_rows] i32 */
@@ -84,12 +87,13 @@ yl_status pipeline_new(pipeline **out, const pipeline_spec *spec, yl_error *err)
     p->spec = *spec;
     if (p->spec.max_rows_in_flight < spec->max_rows) p->spec.max_rows_in_flight = spec->max_rows;
     p->n_stages = spec->n_stages;
-    p->depth = 2 * spec->n_stages;
+    p->depth = CREDIT_A_STAGE * spec->n_stages;
+    p->n_flights = p->depth > CREDIT_MOST ? p->depth : CREDIT_MOST;
     p->max_parts = spec->n_seq < FRAME_MAX_SEGMENTS ? spec->n_seq : FRAME_MAX_SEGMENTS;
     p->next_id = 1;
     p->seqs = calloc(spec->n_seq, sizeof *p->seqs);
-    p->flights = calloc(p->depth, sizeof *p->flights);
-    p->parts = calloc((size_t)p->depth * p->max_parts, sizeof *p->parts);
+    p->flights = calloc(p->n_flights, sizeof *p->flights);
+    p->parts = calloc((size_t)p->n_flights * p->max_parts, sizeof *p->parts);
     p->segments = calloc(p->max_parts, sizeof *p->segments);
     p->wants = calloc(spec->max_rows, sizeof *p->wants);
     p->payload = calloc(spec->max_rows, 4);
@@ -97,7 +101,7 @@ yl_status pipeline_new(pipeline **out, const pipeline_spec *spec, yl_error *err)
         pipeline_free(p);
         return yl_fail(err, YL_ENOMEM, "no memory for the pipeline");
     }
-    for (uint32_t i = 0; i < p->depth; i++) p->flights[i].parts = p->parts + (size_t)i * p->max_parts;
+    for (uint32_t i = 0; i < p->n_flights; i++) p->flights[i].parts = p->parts + (size_t)i * p->max_parts;
     *out = p;
     return YL_OK;
 }
@@ -209,15 +213,20 @@ uint64_t pipeline_restart(pipeline *p, uint32_t n_stages)
         s->step = 0;
         if (s->q.is_active) begin(p, &s->q, 0);
     }
-    for (uint32_t i = 0; i < p->depth; i++) p->flights[i].is_used = false;
+    for (uint32_t i = 0; i < p->n_flights; i++) p->flights[i].is_used = false;
     p->n_in_flight = p->n_short_in_flight = 0;
     p->rows_in_flight = 0;
     p->n_stages = n_stages;
-    p->depth = 2 * n_stages;
+    p->depth = CREDIT_A_STAGE * n_stages;
     return n_lost;
 }
 
 /* ---- frames ---- */
+
+void pipeline_set_depth(pipeline *p, uint32_t n_frames)
+{
+    p->depth = n_frames < p->n_flights ? n_frames : p->n_flights;
+}
 
 uint32_t pipeline_n_in_flight(const pipeline *p)
 {
@@ -226,7 +235,7 @@ uint32_t pipeline_n_in_flight(const pipeline *p)
 
 static flight *find_flight(const pipeline *p, uint64_t id)
 {
-    for (uint32_t i = 0; i < p->depth; i++) {
+    for (uint32_t i = 0; i < p->n_flights; i++) {
         if (p->flights[i].is_used && p->flights[i].id == id) return &p->flights[i];
     }
     return NULL;
@@ -249,7 +258,7 @@ uint64_t pipeline_take_id(pipeline *p)
 
 static flight *free_flight(const pipeline *p)
 {
-    for (uint32_t i = 0; i < p->depth; i++) {
+    for (uint32_t i = 0; i < p->n_flights && p->n_in_flight < p->depth; i++) {
         if (!p->flights[i].is_used) return &p->flights[i];
     }
     return NULL;

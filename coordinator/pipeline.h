@@ -44,6 +44,9 @@ yl_status pipeline_submit(pipeline *p, const pipeline_request *r, yl_error *err)
 bool pipeline_is_done(const pipeline *p, uint32_t seq);
 /* Forgets a request: what is not sent is never sent, what is in flight comes back unheard. */
 void pipeline_drop(pipeline *p, uint32_t seq);
+/* Frames that may be on their way, 1 to CREDIT_MOST (credit.h) or 2 a stage, whatever is more. At first, and after a restart: 2 a
+ * stage. */
+void pipeline_set_depth(pipeline *p, uint32_t n_frames);
 /* Frames on their way, of dropped requests too. */
 uint32_t pipeline_n_in_flight(const pipeline *p);
 uint64_t pipeline_rows_in_flight(const pipeline *p); /* of them all */

@@ -7,6 +7,7 @@
 #define YL_PLACEMENT_H
 
 #include "slice_range.h"
+#include "wire.h"
 
 /* ---- equal machines ---- */
 
@@ -82,6 +83,7 @@ typedef struct placement_spec {
         *links; /* [n_nodes + 1][n_nodes + 1], from and to; n_nodes is the coordinator. The diagonal is not used. */
     uint32_t n_seq;
     uint32_t n_past; /* positions that a row attends */
+    wire_type wire;  /* how activations travel; it takes n_embd */
     placement_objective objective;
 } placement_spec;
 

@@ -103,7 +103,9 @@ double placement_stage_read_bytes(const placement_model *m, const slice_range *r
 
 double placement_link_bytes(const placement_spec *spec, uint32_t from, uint32_t to, double n_rows)
 {
-    double row = from == spec->n_nodes ? 4.0 : to == spec->n_nodes ? PLACEMENT_ANSWER_BYTES : 4.0 * spec->model->n_embd;
+    double row = from == spec->n_nodes ? 4.0
+                 : to == spec->n_nodes ? PLACEMENT_ANSWER_BYTES
+                                       : (double)wire_row_bytes(spec->wire, spec->model->n_embd);
     return PLACEMENT_FRAME_BYTES + n_rows * row;
 }
 

@@ -176,6 +176,7 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
         .n_ubatch = o->n_ubatch,
         .type_k = o->type_k,
         .type_v = o->type_v,
+        .wire = o->wire,
         .load = o->mlock   ? FRAME_LOAD_MLOCK
                 : !o->mmap ? FRAME_LOAD_HEAP
                 : o->cache ? FRAME_LOAD_CACHE

@@ -2,6 +2,7 @@
 #include "speed_report.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -54,18 +55,27 @@ static void forget_other_wirings(speed_report *r)
     }
 }
 
+/* Of activations that a stage sent: the root of the mean square of what was lost, against that of what was sent. */
+static double relative_loss(const wire_loss *before, const wire_loss *after)
+{
+    double power = after->power - before->power, error = after->error - before->error;
+    return power > 0 && error > 0 ? sqrt(error / power) : 0;
+}
+
 static void write_stage(const speed_report *r, uint32_t i, console *c)
 {
     const engine_stage *before = &r->before[i], *after = &r->after[i];
     const engine_stage *middle = r->has_first_token ? &r->at_first_token[i] : after;
     uint64_t n_rows = after->stats.n_rows - before->stats.n_rows;
     double per_row = n_rows > 0 ? 1.0 / (double)n_rows : 0;
-    char slice[SLICE_RANGE_TEXT_BYTES], weights[32], kv[32], in[32], out[32];
-    console_note(c, "%s: %s: %.2f ms/token in the prompt, %.2f in the answer; weights %s, KV %s; %s/token in, %s out", after->name,
-                 slice_range_format(slice, &after->range), ms_a_row(before, middle), ms_a_row(middle, after),
+    char slice[SLICE_RANGE_TEXT_BYTES], weights[32], kv[32], in[32], out[32], lost[48] = "";
+    double loss = relative_loss(&before->stats.loss, &after->stats.loss);
+    if (loss > 0) snprintf(lost, sizeof lost, ", rounded by %.1e of it", loss);
+    console_note(c, "%s: %s: %.2f ms/token in the prompt, %.2f in the answer; weights %s, KV %s; %s/token in, %s out%s",
+                 after->name, slice_range_format(slice, &after->range), ms_a_row(before, middle), ms_a_row(middle, after),
                  console_format_bytes(weights, (double)after->weight_bytes), console_format_bytes(kv, (double)after->kv_bytes),
                  console_format_bytes(in, (double)(after->stats.bytes_in - before->stats.bytes_in) * per_row),
-                 console_format_bytes(out, (double)(after->stats.bytes_out - before->stats.bytes_out) * per_row));
+                 console_format_bytes(out, (double)(after->stats.bytes_out - before->stats.bytes_out) * per_row), lost);
 }
 
 /* What a plan would have said of this chain, beside what was measured. */

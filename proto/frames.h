@@ -17,6 +17,7 @@
 #include "kernels.h"
 #include "slice_range.h"
 #include "status.h"
+#include "wire.h"
 
 enum {
     FRAME_VERSION = 1,
@@ -112,6 +113,7 @@ typedef struct frame_assign {
     uint32_t n_seq;    /* sequences: ids are 0 ... n_seq - 1 */
     uint32_t max_rows; /* of a FORWARD, at most FRAME_MAX_ROWS */
     kv_type kv_type_k, kv_type_v;
+    wire_type wire; /* of all activations in this chain, in and out */
     frame_load load;
     frame_bin model_id;      /* 32 bytes */
     frame_bin next_endpoint; /* string: the next stage's data endpoint, or the coordinator's for the last: connect a PUSH to it */
@@ -179,7 +181,7 @@ typedef struct frame_forward {
     uint32_t n_faults;
     const frame_fault *faults; /* rows ascending, each once */
     bool is_tokens;
-    frame_bin payload; /* tokens: i32 [n_rows]; activations: f32 [n_rows, n_embd]; little-endian, unaligned */
+    frame_bin payload; /* tokens: i32 [n_rows]; activations: [n_rows, n_embd] as ASSIGN's `wire` says; little-endian, unaligned */
 } frame_forward;
 
 /* The answer to one want. */
@@ -240,6 +242,7 @@ typedef struct frame_stats {
     uint64_t queue_ns;            /* between a FORWARD's arrival and its beginning */
     uint64_t bytes_in, bytes_out; /* on the data sockets */
     uint64_t rss_bytes, peak_rss_bytes;
+    wire_loss loss; /* of activations that left */
 } frame_stats;
 
 /* A stage, as the coordinator sees it. */

@@ -144,6 +144,14 @@ static kv_type take_kv_type(field_reader *r, const char *field, const hparams *h
     return type;
 }
 
+static wire_type take_wire(field_reader *r, const hparams *hp)
+{
+    wire_type type = field_u32(r, "wire", 0, WIRE_TYPE_LAST);
+    if (!wire_type_takes(type, hp->n_embd))
+        field_refuse(r, "wire", "%s has blocks of 32 values, rows of %u are no multiple", wire_type_name(type), hp->n_embd);
+    return type;
+}
+
 static void take_assign(field_reader *r, frame_scratch *scratch, frame_assign *a)
 {
     a->coordinator = field_u64(r, "coordinator", 0, UINT64_MAX);
@@ -158,6 +166,7 @@ static void take_assign(field_reader *r, frame_scratch *scratch, frame_assign *a
     a->max_rows = field_u32(r, "max_rows", 1, FRAME_MAX_ROWS);
     a->kv_type_k = take_kv_type(r, "kv_type_k", &a->hp);
     a->kv_type_v = take_kv_type(r, "kv_type_v", &a->hp);
+    a->wire = take_wire(r, &a->hp);
     a->load = field_u32(r, "load", FRAME_LOAD_MMAP, FRAME_LOAD_CACHE);
     a->model_id = field_bin(r, "model_id", FRAME_ID_BYTES, FRAME_ID_BYTES);
     a->next_endpoint = field_str(r, "next_endpoint", 0, FRAME_MAX_ENDPOINT);
@@ -283,11 +292,11 @@ static void take_payload(field_reader *r, frame_forward *f)
 {
     f->payload = field_bin(r, "payload", 1, FRAME_MAX_BYTES);
     if (r->status) return;
-    size_t n_bytes = f->payload.n_bytes, column_bytes = 4 * (size_t)f->n_rows;
-    if (f->is_tokens && n_bytes != column_bytes)
-        field_refuse(r, "payload", "%zu bytes, %u tokens have %zu", n_bytes, f->n_rows, column_bytes);
-    if (n_bytes % column_bytes || n_bytes / column_bytes > HPARAMS_MAX_EMBD)
-        field_refuse(r, "payload", "%zu bytes are not %u rows of 1 to %d floats", n_bytes, f->n_rows, HPARAMS_MAX_EMBD);
+    size_t n_bytes = f->payload.n_bytes, n_rows = f->n_rows;
+    if (f->is_tokens && n_bytes != 4 * n_rows)
+        field_refuse(r, "payload", "%zu bytes, %u tokens have %zu", n_bytes, f->n_rows, 4 * n_rows);
+    if (n_bytes % n_rows || n_bytes / n_rows > 4 * (size_t)HPARAMS_MAX_EMBD)
+        field_refuse(r, "payload", "%zu bytes are not %u rows of at most %d values", n_bytes, f->n_rows, HPARAMS_MAX_EMBD);
 }
 
 static void take_forward(field_reader *r, frame_scratch *scratch, frame_forward *f)
@@ -404,6 +413,9 @@ static void take_counts(field_reader *r, frame_stats *s)
     s->bytes_out = field_u64(r, "bytes_out", 0, UINT64_MAX);
     s->rss_bytes = field_u64(r, "rss_bytes", 0, UINT64_MAX);
     s->peak_rss_bytes = field_u64(r, "peak_rss_bytes", 0, UINT64_MAX);
+    s->loss.power = field_f64(r, "power");
+    s->loss.error = field_f64(r, "error");
+    if (s->loss.power < 0 || s->loss.error < 0) field_refuse(r, "error", "sums of squares are not negative");
 }
 
 static void take_stats(field_reader *r, frame_stats *s)

@@ -168,7 +168,7 @@ static void pack_tensors(msgpack_packer *p, const frame_tensor *tensors, uint32_
 static void pack_assign(msgpack_packer *p, const frame *f)
 {
     const frame_assign *a = &f->assign;
-    pack_start(p, f, 15);
+    pack_start(p, f, 16);
     pack_u64(p, a->coordinator);
     pack_u64(p, a->stage);
     pack_u64(p, a->n_stages);
@@ -179,6 +179,7 @@ static void pack_assign(msgpack_packer *p, const frame *f)
     pack_u64(p, a->max_rows);
     pack_u64(p, a->kv_type_k);
     pack_u64(p, a->kv_type_v);
+    pack_u64(p, a->wire);
     pack_u64(p, a->load);
     pack_bin(p, a->model_id);
     pack_str(p, a->next_endpoint);
@@ -330,18 +331,20 @@ static void pack_counts(msgpack_packer *p, const frame_stats *s)
     pack_u64(p, s->bytes_out);
     pack_u64(p, s->rss_bytes);
     pack_u64(p, s->peak_rss_bytes);
+    pack_f64(p, s->loss.power);
+    pack_f64(p, s->loss.error);
 }
 
 static void pack_stats(msgpack_packer *p, const frame *f)
 {
-    pack_start(p, f, 9);
+    pack_start(p, f, 11);
     pack_u64(p, f->stats.id);
     pack_counts(p, &f->stats);
 }
 
 static void pack_chain_stage(msgpack_packer *p, const frame_chain_stage *s)
 {
-    pack_array(p, 21);
+    pack_array(p, 23);
     pack_str(p, s->name);
     pack_u64(p, s->state);
     pack_range(p, &s->range);

@@ -5,7 +5,6 @@
 #include "worker_internal.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 static yl_status check_segment(const worker *w, const frame_segment *s, yl_error *err)
 {
@@ -39,9 +38,9 @@ static yl_status check_payload(const worker *w, const frame_forward *f, yl_error
         }
         return YL_OK;
     }
-    if (f->payload.n_bytes != (size_t)f->n_rows * hp->n_embd * 4)
-        return yl_fail(err, YL_EFORMAT, "FORWARD: %zu bytes of activations for %u rows of %u", f->payload.n_bytes, f->n_rows,
-                       hp->n_embd);
+    if (f->payload.n_bytes != f->n_rows * wire_row_bytes(w->a.wire, hp->n_embd))
+        return yl_fail(err, YL_EFORMAT, "FORWARD: %zu bytes of activations for %u rows of %u (%s)", f->payload.n_bytes, f->n_rows,
+                       hp->n_embd, wire_type_name(w->a.wire));
     return YL_OK;
 }
 
@@ -87,11 +86,11 @@ static void take_payload(worker *w, const frame_forward *f)
     assignment *a = &w->a;
     for (uint32_t i = 0; i < f->n_rows; i++) a->faults[i] = FORWARD_NO_FAULT;
     for (uint32_t i = 0; i < f->n_faults; i++) a->faults[f->faults[i].row] = (int32_t)f->faults[i].layer;
+    uint32_t n_embd = slice_hparams(a->slice)->n_embd;
     if (!f->is_tokens) {
-        memcpy(a->x, f->payload.data, f->payload.n_bytes);
+        wire_read(a->x, a->wire, f->payload.data, (size_t)f->n_rows * n_embd);
         return;
     }
-    uint32_t n_embd = slice_hparams(a->slice)->n_embd;
     for (uint32_t i = 0; i < f->n_rows; i++) {
         int32_t token = frame_i32_at(f->payload, i);
         forward_embed(a->forward, a->x + (size_t)i * n_embd, &token, 1);
@@ -131,13 +130,13 @@ static yl_status pass_on(worker *w, outbox *out, yl_error *err)
         if (a->faults[i] >= 0) faults[f.forward.n_faults++] = (frame_fault){.row = i, .layer = (uint32_t)a->faults[i]};
     }
     f.forward.is_tokens = false;
-    f.forward.payload = (frame_bin){.n_bytes = (size_t)in->n_rows * n_embd * sizeof(float)};
+    f.forward.payload = (frame_bin){.n_bytes = in->n_rows * wire_row_bytes(a->wire, n_embd)};
     frame_bytes *bytes;
     uint8_t *payload;
     yl_status status = outbox_room(out, &bytes, err);
     if (!status) status = frame_encode_forward(bytes, &f, &payload, err);
     if (status) return status;
-    memcpy(payload, a->x, f.forward.payload.n_bytes);
+    wire_write(payload, a->wire, a->x, (size_t)in->n_rows * n_embd, w->env.kernels, &w->stats.loss);
     w->stats.bytes_out += bytes->n;
     outbox_push(out, WORKER_TO_NEXT);
     worker_batch_end(w);

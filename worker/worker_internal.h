@@ -62,6 +62,7 @@ typedef struct assignment {
     uint64_t coordinator;
     uint32_t stage, n_stages;
     uint32_t n_ctx, n_seq, max_rows;
+    wire_type wire;
     frame_load load;
     uint8_t model_id[FRAME_ID_BYTES];
     uint64_t weights_epoch; /* of the ASSIGN with which the weights were begun: the slice may be kept for later ones */

@@ -186,6 +186,7 @@ yl_status worker_assign(worker *w, const frame *f, yl_error *err)
     a->n_ctx = as->n_ctx;
     a->n_seq = as->n_seq;
     a->max_rows = as->max_rows;
+    a->wire = as->wire;
     a->started = worker_counter(w);
     memcpy(a->next_endpoint, as->next_endpoint.data, as->next_endpoint.n_bytes); /* the decoder bounds it by FRAME_MAX_ENDPOINT */
     kv_cache_spec spec = cache_spec(as);

@@ -189,6 +189,42 @@ static void workers_join_by_ipv6(void **state)
     assert_memory_equal(local, joined, LOGIT_BYTES);
 }
 
+/* Everybody finds the others at 127.0.0.2, where a relay listens at the ports that they have at 127.0.0.1: results, too, go to the
+ * host by which a worker knows the coordinator. */
+static void workers_join_through_a_relay(void **state)
+{
+    enum { N_PORTS = 4, CONTROL = 0, RESULTS, DATA };
+    rig *r = *state;
+    static uint8_t local[LOGIT_BYTES], joined[LOGIT_BYTES];
+    char near[N_PORTS][32], far[N_PORTS][32], connect[32], listen[32], port[8], data[2][32];
+    const char *argv[4 * N_PORTS + 4] = {YLLAMA_BIN_DIR "/relay", "--delay", "5ms"};
+    compute_logits(r, local, "--local", "2", NULL);
+    for (int i = 0; i < N_PORTS; i++) {
+        uint16_t p = free_port();
+        snprintf(near[i], sizeof near[i], "127.0.0.2:%u", p);
+        snprintf(far[i], sizeof far[i], "127.0.0.1:%u", p);
+        const char *const pair[] = {"--listen", near[i], "--to", far[i]};
+        memcpy(argv + 3 + 4 * i, pair, sizeof pair);
+        if (i == RESULTS) snprintf(port, sizeof port, "%u", p);
+        if (i == CONTROL) snprintf(connect, sizeof connect, "tcp://127.0.0.2:%u", p);
+        if (i == CONTROL) snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", p);
+        if (i >= DATA) snprintf(data[i - DATA], sizeof data[0], "tcp://127.0.0.1:%u", p);
+    }
+    child *relay = &r->workers[2];
+    assert_true(child_start(relay, argv, NULL, r->dir.path));
+    expect_words(relay, "ready");
+    start_worker(r, 0, connect, "a", "--data", data[0], "--advertise", "127.0.0.2", NULL);
+    start_worker(r, 1, connect, "b", "--data", data[1], "--advertise", "127.0.0.2", NULL);
+    compute_logits(r, joined, "--workers", "2", "--listen", listen, "--result-port", port, NULL);
+    assert_memory_equal(local, joined, LOGIT_BYTES);
+
+    child_end(relay); /* and nothing goes another way */
+    *relay = (child){0};
+    start(r, &r->coordinator, YLLAMA, "logits", "-m", r->model, "--tokens", "1 5", "-o", "/dev/null", "--workers", "2", "--listen",
+          listen, "--result-port", port, NULL);
+    assert_false(child_wait_for_words(&r->coordinator, "has joined", 1500));
+}
+
 /* Waits for two workers and continues a text. */
 static void start_answer(rig *r, const char *n_tokens, ...)
 {
@@ -520,6 +556,7 @@ int main(void)
     setenv("YLLAMA_LAYERS", "even", 1); /* these models are so small that one worker alone would be fastest */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(joined_workers_compute_the_same_bits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(workers_join_through_a_relay, set_up, tear_down),
         cmocka_unit_test_setup_teardown(workers_join_by_ipv6, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_does_not_know_the_key_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(keys_are_read_from_anywhere_and_shown_nowhere, set_up, tear_down),

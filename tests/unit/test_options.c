@@ -141,6 +141,7 @@ static void values_are_parsed_whole_and_within_their_range(void **state)
     check_refused(COMMAND_RUN, WORDS("--top-p", "1.5"), "--top-p: 1.5 is not between 0 and 1");
     check_refused(COMMAND_RUN, WORDS("-ub", "0"), "-ub: 0 is not between 1 and 2048");
     check_refused(COMMAND_RUN, WORDS("-ctk", "q4_0"), "is not f16, f32 or q8_0");
+    check_refused(COMMAND_RUN, WORDS("--wire", "q4_0"), "is not f32, f16 or q8_0");
     check_refused(COMMAND_RUN, WORDS("-m"), "-m needs a value");
     check_refused(COMMAND_RUN, WORDS("-p", "x", "--model"), "--model needs a value");
     check_refused(COMMAND_RUN, WORDS("--cache-size", "much"), "a number of bytes");

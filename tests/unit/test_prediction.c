@@ -113,6 +113,9 @@ static void a_slow_link_is_the_bottleneck(void **state)
     assert_int_equal(r.p.many.bottleneck.part, PREDICTION_LINK);
     assert_int_equal(r.p.prefill.bottleneck.part, PREDICTION_LINK);
     check(r.p.many.tokens_per_s, 8000 / (2 * 412.8)); /* 128 + 4 * 1000 bytes, twice a round */
+    r.spec.wire = WIRE_F16;
+    predict(&r, "a=0-3,b=4-7");
+    check(r.p.many.tokens_per_s, 8000 / (2 * 212.8));
 }
 
 /* More machines than streams: the rest idles. */

@@ -828,6 +828,59 @@ static void stages_pass_rows_on(void **state)
     frame_bytes_clear(&passed);
 }
 
+/* The same five rows from a stage that sends them as f32, and from one that rounds them; then a stage that takes what was rounded,
+ * and nothing of another size. */
+static void rows_are_rounded_as_they_leave(void **state)
+{
+    static const struct {
+        wire_type type;
+        size_t row_bytes;
+    } CASES[] = {{WIRE_F32, 4 * N_EMBD}, {WIRE_F16, 2 * N_EMBD}, {WIRE_Q8_0, 36 * N_EMBD / 32}};
+    rig *r = *state;
+    static float exact[5 * N_EMBD], rounded[5 * N_EMBD];
+    forward_spec s;
+    for (uint64_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        uint64_t epoch = EPOCH + 2 * i;
+        frame f = assign_frame(r, epoch, (slice_range){.has_embd = true, .layer_begin = 0, .layer_end = 1});
+        f.assign.wire = CASES[i].type;
+        send_frame(r, &f);
+        step_all(r);
+        assert_int_equal(next_answer(r)->kind, FRAME_READY);
+        forward_of(&s, 0, 1, 0, 5)->f.epoch = epoch;
+        send_frame(r, &s.f);
+        step_all(r);
+        frame_bin payload = next_answer(r)->forward.payload;
+        assert_int_equal(payload.n_bytes, 5 * CASES[i].row_bytes);
+        float *rows = CASES[i].type == WIRE_F32 ? exact : rounded;
+        wire_read(rows, CASES[i].type, payload.data, 5 * N_EMBD);
+        wire_loss unused = {0};
+        static uint8_t bytes[5 * N_EMBD * 4];
+        wire_write(bytes, CASES[i].type, exact, 5 * N_EMBD, kernels_named("scalar"), &unused);
+        assert_memory_equal(payload.data, bytes, payload.n_bytes);
+
+        frame in = r->answer;
+        f = assign_frame(r, epoch + 1, (slice_range){.has_head = true, .layer_begin = 1, .layer_end = 2});
+        f.assign.wire = CASES[i].type;
+        frame_bytes passed = r->last.bytes;
+        r->last.bytes = (frame_bytes){0};
+        send_frame(r, &f);
+        step_all(r);
+        assert_int_equal(next_answer(r)->kind, FRAME_READY);
+        assert_int_equal(frame_decode(&in, r->scratch, passed.data, passed.n, NULL), YL_OK);
+        in.epoch = epoch + 1;
+        in.forward.payload.n_bytes -= 5;
+        send_frame(r, &in);
+        step_all(r);
+        expect_error(r, "bytes of activations for 5 rows of 256");
+        assert_int_equal(frame_decode(&in, r->scratch, passed.data, passed.n, NULL), YL_OK);
+        in.epoch = epoch + 1;
+        send_frame(r, &in);
+        step_all(r);
+        assert_int_equal(next_answer(r)->kind, FRAME_RESULT);
+        frame_bytes_clear(&passed);
+    }
+}
+
 static void shutdown_stops(void **state)
 {
     rig *r = *state;
@@ -861,6 +914,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(lost_weights_are_told_and_assigned_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(weights_that_were_kept_can_be_lost, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stages_pass_rows_on, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rows_are_rounded_as_they_leave, set_up, tear_down),
         cmocka_unit_test_setup_teardown(shutdown_stops, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
