@@ -75,7 +75,7 @@ static void fill_spec(workspace *w, const options *o)
                                     .links = w->machines.links,
                                     .n_seq = o->n_parallel,
                                     .n_past = PREDICTION_PAST < w->plan.n_ctx ? PREDICTION_PAST : w->plan.n_ctx,
-                                     .wire = o->wire,
+                                    .wire = o->wire,
                                     .objective = is_throughput ? PLACEMENT_THROUGHPUT : PLACEMENT_LATENCY};
 }
 
