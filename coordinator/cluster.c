@@ -14,8 +14,7 @@ enum {
     CONTROL_HWM = 4096,
     DATA_HWM = 1024,
     LINGER_MS = 200, /* a SHUTDOWN on its way still arrives */
-    REFUSED_MS = 60000,
-    PROBE_MS = 200, /* ZeroMQ tells that a connection was closed a moment before it knows so where frames are sent */
+    PROBE_MS = 200,  /* ZeroMQ tells that a connection was closed a moment before it knows so where frames are sent */
     PROBE_INTERVAL_MS = 5
 };
 
@@ -51,7 +50,8 @@ static yl_status open_sockets(cluster *c, yl_error *err)
     zmq_setsockopt(c->router, ZMQ_ROUTER_MANDATORY, &mandatory, sizeof mandatory);
     endpoint results;
     status = link_watch_new(&c->watch, c->hub, c->router, err);
-    if (!status) status = link_bind(c->hub, c->router, &c->o.control, &c->control, err);
+    c->control = c->o.control;
+    if (!status) status = c->o.n_dial ? cluster_dial(c, err) : link_bind(c->hub, c->router, &c->o.control, &c->control, err);
     if (!status) status = link_bind(c->hub, c->results, &c->o.results, &results, err);
     if (!status) endpoint_format(c->result_endpoint, &results);
     return status;
@@ -88,6 +88,7 @@ void cluster_free(cluster *c)
     frame_scratch_free(c->scratch);
     frame_bytes_clear(&c->bytes);
     free(c->workers);
+    free(c->dialled);
     free(c);
 }
 
@@ -168,6 +169,8 @@ static yl_status take_control(cluster *c, zmq_msg_t *route, zmq_msg_t *body, con
     } else if (!status && i < 0 && f.kind != FRAME_ERROR) { /* one that was taken out, and is back */
         status = yl_fail(&cause, YL_EPEER, "this coordinator does not know you: say HELLO");
     }
+    if (!status) cause.status = YL_OK;
+    if (c->o.n_dial) cluster_dial_hear(c, route, body, &f, &cause);
     if (status) {
         refuse(c, route, f.kind, &cause);
         return YL_OK;
@@ -224,20 +227,15 @@ static yl_status drain_results(cluster *c, const cluster_handlers *handlers, boo
     return status;
 }
 
-/* What became of connections. Whoever is refused tries again, several times a second: that is told now and then. */
 static void watch_connections(cluster *c, uint64_t now)
 {
+    char complaint[LINK_COMPLAINT_BYTES];
     for (link_event event; (event = link_watch_next(c->watch)) != LINK_NOTHING;) {
         if (event == LINK_DOWN) c->probe_until_ms = now + PROBE_MS;
-        if (event != LINK_REFUSED && event != LINK_OTHER_SECURITY) continue;
-        const char *peer = link_watch_peer(c->watch);
-        if (!strcmp(peer, c->refused) && now - c->refused_ms < REFUSED_MS) continue;
-        snprintf(c->refused, sizeof c->refused, "%s", peer);
-        c->refused_ms = now;
-        cluster_say(c, "%s was refused: %s", peer,
-                    link_hub_door(c->hub)          ? "it does not know this cluster's key"
-                    : event == LINK_OTHER_SECURITY ? "it comes with a key, and this coordinator was started without one"
-                                                   : "it does not speak as a worker does");
+        if (c->o.n_dial)
+            cluster_dial_note(c, event);
+        else if (link_watch_complaint(c->watch, event, "coordinator", "worker", now, complaint))
+            cluster_say(c, "%s", complaint);
     }
 }
 

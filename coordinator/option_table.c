@@ -149,12 +149,13 @@ const option_spec option_table[] = {
 
     {{"w", "local"}, NULL, OPTION_U32, AT(n_local), {1, 256}, "N",
      "start N workers on this machine and cut the model between them (default: 1)", GROUP_WORKERS, ENGINE | PLAN},
-    {{"workers"}, NULL, OPTION_U32, AT(n_join), {1, 256}, "N",
-     "wait for N workers of other machines (yllama-worker --connect), and cut the model between them; more stand by", GROUP_WORKERS, ENGINE | BENCH},
+    {{"workers"}, NULL, OPTION_STRING, AT(workers), {0, 0}, "N|LIST",
+     "wait for N workers of other machines (yllama-worker --connect), and cut the model between them; more stand by. "
+     "Or call those that listen (yllama-worker --listen): host:7620,host:7620", GROUP_WORKERS, ENGINE | BENCH},
     {{"listen"}, NULL, OPTION_STRING, AT(listen), {0, 0}, "ADDRESS",
-     "where they come to (default: tcp://*:7620)", GROUP_WORKERS, ENGINE | BENCH},
+     "where N workers come to (default: tcp://*:7620)", GROUP_WORKERS, ENGINE | BENCH},
     {{"result-port"}, NULL, OPTION_U32, AT(result_port), {0, 65535}, "PORT",
-     "where the last of them sends results, at the same host (default: 0, any free port)", GROUP_WORKERS, ENGINE | BENCH},
+     "where the last of them sends results, at the same host, or at this machine when they are called (default: 0, any free port)", GROUP_WORKERS, ENGINE | BENCH},
     {{"key-file"}, NULL, OPTION_STRING, AT(key_file), {0, 0}, "FILE",
      "the cluster's key, which `yllama keygen` makes: links are encrypted, and whoever lacks it is refused", GROUP_WORKERS,
      ENGINE | BENCH},

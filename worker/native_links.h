@@ -5,16 +5,21 @@
 #include "link.h"
 #include "native_shell.h"
 
-enum { NATIVE_CONTROL_HWM = 4096, NATIVE_DATA_HWM = 1024 };
+enum { NATIVE_CONTROL_HWM = 4096, NATIVE_DATA_HWM = 1024, NATIVE_MAX_ROUTE = 64 };
 
 typedef struct native_links {
     link_hub *hub;
-    void *control;     /* DEALER, to the coordinator */
+    void *control;     /* DEALER, to the coordinator; a ROUTER if is_listening */
     link_watch *watch; /* of control */
     void *data;        /* PULL, from the stage before */
-    endpoint coordinator;
-    char coordinator_address[ENDPOINT_BYTES];
-    char data_address[ENDPOINT_BYTES]; /* as HELLO tells it */
+    bool is_listening;
+    uint8_t caller[NATIVE_MAX_ROUTE]; /* is_listening: the route of the coordinator that called, and its connection */
+    size_t n_caller;                  /* 0: nobody */
+    int caller_fd;
+    char listen_address[ENDPOINT_BYTES];
+    endpoint coordinator;                          /* where it is: connected to, or where the call came from */
+    char coordinator_address[ENDPOINT_BYTES + 32]; /* the same, for messages */
+    char data_address[ENDPOINT_BYTES];             /* as HELLO tells it */
     char name[FRAME_MAX_NAME + 1];
 } native_links;
 

@@ -44,7 +44,7 @@ static uint64_t resident(void *ctx, uint64_t *peak)
 
 void shell_send_control(shell *s, letter *l)
 {
-    if (letter_send(l, s->links.control)) return;
+    if (s->links.is_listening ? shell_send_to_caller(s, l) : letter_send(l, s->links.control)) return;
     shell_say(s, 0, "the coordinator takes no more frames: one was dropped");
     letter_free(l);
 }
@@ -88,7 +88,7 @@ void shell_tell_slice(shell *s, const char *verb)
 
 static void receive_control(shell *s)
 {
-    for (letter *l; (l = letter_receive(s->letters, s->links.control));) {
+    for (letter *l; (l = s->links.is_listening ? shell_receive_call(s) : letter_receive(s->letters, s->links.control));) {
         s->heard_ms = shell_now_ms();
         if (shell_hear(s, l))
             letter_free(l);
@@ -248,8 +248,8 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
     if (s.cache) env.store = native_cache_view(s.cache);
     if (!status) status = native_compute_start(&s.compute, &env, s.letters, s.in, s.out, err);
     if (!status) {
-        shell_say(&s, 1, "is '%s', takes data at %s, looks for the coordinator at %s", s.links.name, s.links.data_address,
-                  s.links.coordinator_address);
+        shell_say(&s, 1, "is '%s', takes data at %s, %s %s", s.links.name, s.links.data_address,
+                  s.links.is_listening ? "waits for" : "looks for the coordinator at", s.links.coordinator_address);
         native_notify_ready(&s.notify);
         shell_tell_status(&s, "waiting for", "");
         status = loop(&s, err);
