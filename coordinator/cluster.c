@@ -252,6 +252,7 @@ yl_status cluster_poll(cluster *c, uint32_t wait_ms, const cluster_handlers *han
     if (zmq_poll(items, n_items, (long)wait_ms) < 0 && zmq_errno() != EINTR)
         return yl_fail(err, YL_EIO, "polling %s: %s", c->result_endpoint, zmq_strerror(zmq_errno()));
     link_hub_answer_door(c->hub);
+    watch_connections(c, cluster_now_ms()); /* before what came by them */
     yl_status status = drain_results(c, handlers, idle, err);
     if (!status) status = drain_control(c, handlers, idle, err);
     uint64_t now = cluster_now_ms();
@@ -260,7 +261,6 @@ yl_status cluster_poll(cluster *c, uint32_t wait_ms, const cluster_handlers *han
         for (uint32_t i = 0; i < c->o.n_places; i++) c->workers[i].heard_ms = c->workers[i].progress_ms = now;
     }
     c->polled_ms = now;
-    watch_connections(c, now);
     if (!status) status = cluster_send_heartbeats(c, now, err);
     cluster_check_silence(c, now);
     return status ? status : cluster_tell_lost(c, handlers, err);

@@ -56,9 +56,9 @@ uint64_t cluster_instance(const cluster *c); /* random, names this coordinator *
 const endpoint *cluster_control_endpoint(const cluster *c);
 const char *cluster_result_endpoint(const cluster *c);
 
-/* Fails when there are addresses that are called without a worker that came: says of each (o.say, or in *err if it is only one)
- * what is wrong there and what to check. YL_EPEER. */
-yl_status cluster_check_dialled(const cluster *c, yl_error *err);
+/* YL_EPEER when an address that was called has no worker that came. What is wrong there, and what to check, was said when it was
+ * noticed, or is now (o.say); if it is only one, *err repeats it. */
+yl_status cluster_check_dialled(cluster *c, yl_error *err);
 
 uint32_t cluster_n_here(const cluster *c);
 uint32_t cluster_n_places(const cluster *c);

@@ -2,8 +2,8 @@
  *
  * The same ROUTER that else listens connects to them, and sends each an empty message once their hands are shaken
  * (ZMQ_PROBE_ROUTER): that is the call, and HELLO is the answer. From there on nothing differs from a worker that came by itself.
- * With ZMQ_IMMEDIATE a connection that breaks takes its route along, as one that came in does. ZeroMQ calls again until we end, so
- * who comes back at its address stands by.
+ * With ZMQ_IMMEDIATE a connection that breaks takes its route along, as one that came in does. Addresses are called again until we
+ * end, so who comes back at its own stands by.
  *
  * Why nobody comes from an address is known from three sides: what becomes of the connection, what its worker answers, and what we
  * answer to its HELLO. */
@@ -14,15 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static yl_status call(cluster *c, dialled *d, const endpoint *e, yl_error *err)
+enum { CALL_AGAIN_MS = 3000 };
+
+static yl_status call(cluster *c, dialled *d, yl_error *err)
 {
-    endpoint numeric = *e;
+    endpoint numeric = d->where;
     bool is_ipv6;
-    yl_status status = endpoint_resolve(numeric.host, &is_ipv6, e, err);
-    if (!status) status = link_connect(c->hub, c->router, e, err);
-    endpoint_format(d->address, e);
+    yl_status status = endpoint_resolve(numeric.host, &is_ipv6, &d->where, err);
+    if (status) return status;
     endpoint_format(d->numeric, &numeric);
-    return status;
+    d->open_ms = cluster_now_ms();
+    return link_connect(c->hub, c->router, &numeric, err);
 }
 
 yl_status cluster_dial(cluster *c, yl_error *err)
@@ -32,16 +34,20 @@ yl_status cluster_dial(cluster *c, yl_error *err)
     zmq_setsockopt(c->router, ZMQ_PROBE_ROUTER, &yes, sizeof yes);
     c->dialled = calloc(c->o.n_dial, sizeof *c->dialled);
     yl_status status = c->dialled ? YL_OK : yl_fail(err, YL_ENOMEM, "no memory for %u addresses", c->o.n_dial);
-    for (uint32_t i = 0; i < c->o.n_dial && !status; i++) status = call(c, &c->dialled[i], &c->o.dial[i], err);
+    for (uint32_t i = 0; i < c->o.n_dial && !status; i++) {
+        c->dialled[i].where = c->o.dial[i];
+        endpoint_format(c->dialled[i].address, &c->o.dial[i]);
+        status = call(c, &c->dialled[i], err);
+    }
     c->o.dial = NULL; /* it was for the call */
     return status;
 }
 
-/* Which of the addresses that is, or NULL. ZeroMQ names it as it was told at first, and by its number later. */
+/* Whom that is about, or NULL. */
 static dialled *find(cluster *c, const char *peer)
 {
     for (uint32_t i = 0; i < c->o.n_dial; i++) {
-        if (!strcmp(c->dialled[i].address, peer) || !strcmp(c->dialled[i].numeric, peer)) return &c->dialled[i];
+        if (!strcmp(c->dialled[i].numeric, peer)) return &c->dialled[i];
     }
     return NULL;
 }
@@ -60,12 +66,23 @@ static void complain(const cluster *c, dialled *d, const char *format, ...)
     cluster_say(c, "%s", why);
 }
 
+/* Why hands were not shaken. */
+static void complain_of_handshake(const cluster *c, dialled *d)
+{
+    if (link_hub_door(c->hub))
+        complain(c, d, "the worker at %s does not let this coordinator in: it has another key, or is no yllama-worker", d->address);
+    else
+        complain(c, d, "what listens at %s is no yllama-worker that was started with --listen", d->address);
+}
+
 void cluster_dial_note(cluster *c, link_event event)
 {
     dialled *d = find(c, link_watch_peer(c->watch));
-    bool has_key = link_hub_door(c->hub) != NULL;
     if (!d) return;
+    bool was_up = d->is_up;
+    d->is_up = event == LINK_UP;
     d->is_unanswered = event == LINK_UNANSWERED;
+    d->n_refusals = event == LINK_REFUSED ? d->n_refusals + 1 : 0;
     if (event == LINK_UP)
         d->why[0] = 0;
     else if (event == LINK_UNANSWERED)
@@ -73,14 +90,12 @@ void cluster_dial_note(cluster *c, link_event event)
             c, d,
             "nobody listens at %s, or no way leads there: is yllama-worker running on that machine, with --listen and this port?",
             d->address);
-    else if (event == LINK_OTHER_SECURITY && has_key)
+    else if (event == LINK_OTHER_SECURITY && link_hub_door(c->hub))
         complain(c, d, "the worker at %s was started without a key, this coordinator with one", d->address);
     else if (event == LINK_OTHER_SECURITY)
         complain(c, d, "the worker at %s wants its cluster's key: give it by --key-file, --key or $YLLAMA_KEY", d->address);
-    else if (event == LINK_REFUSED && has_key)
-        complain(c, d, "the worker at %s does not let this coordinator in: it has another key, or is no yllama-worker", d->address);
-    else if (event == LINK_REFUSED)
-        complain(c, d, "what listens at %s is no yllama-worker that was started with --listen", d->address);
+    else if (!was_up && d->n_refusals != 1) /* one may be a worker that ends just now, or a matter of keys that is told yet */
+        complain_of_handshake(c, d);
 }
 
 void cluster_dial_hear(cluster *c, zmq_msg_t *route, zmq_msg_t *body, const frame *f, const yl_error *cause)
@@ -99,11 +114,27 @@ void cluster_dial_hear(cluster *c, zmq_msg_t *route, zmq_msg_t *body, const fram
         d->why[0] = 0;
 }
 
-void cluster_dial_again(cluster *c)
+/* ZeroMQ does not try again where somebody else listens, nor soon where nothing answers; and a name may stand for another machine
+ * by now. */
+static void call_again(cluster *c, dialled *d)
+{
+    yl_error err;
+    zmq_disconnect(c->router, d->numeric);
+    d->open_ms = cluster_now_ms();
+    if (call(c, d, &err)) complain(c, d, "%s", err.msg);
+}
+
+void cluster_dial_again(cluster *c, uint64_t now)
 {
     frame f = {.kind = FRAME_HEARTBEAT, .heartbeat = {.instance = c->instance}};
     for (uint32_t i = 0; i < c->o.n_dial; i++) {
         dialled *d = &c->dialled[i];
+        bool is_open = link_watch_is_open(c->watch, d->numeric);
+        if (is_open && d->is_unanswered) d->why[0] = 0;
+        if (is_open)
+            d->open_ms = now;
+        else if (now - d->open_ms > CALL_AGAIN_MS)
+            call_again(c, d);
         if (!d->is_busy || frame_encode(&c->bytes, &f, NULL)) continue;
         d->is_busy = zmq_send(c->router, d->route, d->n_route, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 &&
                      zmq_send(c->router, c->bytes.data, c->bytes.n, ZMQ_DONTWAIT) >= 0;
@@ -119,29 +150,28 @@ static bool has_worker(const cluster *c, const dialled *d)
     return false;
 }
 
-static void explain(const cluster *c, const dialled *d, yl_error *out)
+static void explain(cluster *c, dialled *d)
 {
-    bool is_open = link_watch_is_open(c->watch, d->address) || link_watch_is_open(c->watch, d->numeric);
-    if (d->why[0] && !(is_open && d->is_unanswered))
-        yl_fail(out, YL_EPEER, "%s", d->why);
-    else if (is_open)
-        yl_fail(out, YL_EPEER, "what listens at %s is no yllama-worker that was started with --listen, or hangs", d->address);
+    if (d->why[0]) return; /* told */
+    if (d->n_refusals)
+        complain_of_handshake(c, d);
+    else if (link_watch_is_open(c->watch, d->numeric))
+        complain(c, d, "what listens at %s is no yllama-worker that was started with --listen, or hangs", d->address);
     else
-        yl_fail(out, YL_EPEER, "%s does not answer: is the address right, the machine on, and the port open in its firewall?",
-                d->address);
+        complain(c, d, "%s does not answer: is the address right, the machine on, and the port open in its firewall?", d->address);
 }
 
-yl_status cluster_check_dialled(const cluster *c, yl_error *err)
+yl_status cluster_check_dialled(cluster *c, yl_error *err)
 {
-    yl_error why = {0};
     uint32_t n = 0;
-    for (uint32_t i = 0; i < c->o.n_dial; i++) n += !has_worker(c, &c->dialled[i]);
+    const dialled *missing = NULL;
     for (uint32_t i = 0; i < c->o.n_dial; i++) {
         if (has_worker(c, &c->dialled[i])) continue;
-        explain(c, &c->dialled[i], &why);
-        if (n > 1 && strcmp(why.msg, c->dialled[i].why) != 0) cluster_say(c, "%s", why.msg); /* the others were told */
+        missing = &c->dialled[i];
+        explain(c, &c->dialled[i]);
+        n++;
     }
-    if (n == 1) return yl_fail(err, YL_EPEER, "%s", why.msg);
-    return n ? yl_fail(err, YL_EPEER, "%u of %u workers that were called did not come, for the reasons above", n, c->o.n_dial)
-             : YL_OK;
+    if (!missing) return YL_OK;
+    if (n == 1) return yl_fail(err, YL_EPEER, "%s", missing->why);
+    return yl_fail(err, YL_EPEER, "%u of %u workers that were called did not come, for the reasons above", n, c->o.n_dial);
 }

@@ -9,11 +9,15 @@
 
 /* An address where a worker is called. */
 typedef struct dialled {
-    char address[ENDPOINT_BYTES], numeric[ENDPOINT_BYTES]; /* as the user says it; the same, with the host looked up */
+    endpoint where;
+    char address[ENDPOINT_BYTES], numeric[ENDPOINT_BYTES]; /* the same as text; and with the host looked up */
+    uint64_t open_ms;                                      /* when there was a connection last, or it was called */
+    bool is_up;                                            /* shaken hands */
+    bool is_unanswered;                                    /* nobody listened there when it was tried last */
+    uint32_t n_refusals;                                   /* of our handshake, in a row */
     uint8_t route[CLUSTER_MAX_ROUTE];                      /* who said something there last */
     size_t n_route;
     bool is_busy;                 /* it said that it serves another coordinator: it is asked again */
-    bool is_unanswered;           /* nobody listened there when it was tried last */
     char why[YL_ERROR_MSG_BYTES]; /* what is wrong there; "": nothing that we know of */
 } dialled;
 
@@ -42,8 +46,8 @@ yl_status cluster_dial(cluster *c, yl_error *err);
 void cluster_dial_note(cluster *c, link_event event);
 /* Somebody sent a frame; cause->status is YL_OK when it was taken. */
 void cluster_dial_hear(cluster *c, zmq_msg_t *route, zmq_msg_t *body, const frame *f, const yl_error *cause);
-/* Asks those who were busy again. */
-void cluster_dial_again(cluster *c);
+/* Once in a while: calls again those who are not there, and asks those who were busy. */
+void cluster_dial_again(cluster *c, uint64_t now);
 
 /* cluster_members.c: place of the worker with this route, or -1. */
 int cluster_find_route(const cluster *c, zmq_msg_t *route);

@@ -60,7 +60,7 @@ void *link_watch_socket(const link_watch *w); /* readable when something happene
 /* The next thing that happened, LINK_NOTHING when there is none. */
 link_event link_watch_next(link_watch *w);
 /* Who the last event is about: at a socket that listens the address of who came, at one that connects where it was to go, as
- * link_connect was told or as a number. "somebody" if it is not known any more. */
+ * link_connect was told (or with a number for a name). "somebody" if it is not known any more. */
 const char *link_watch_peer(const link_watch *w);
 /* The descriptor of the connection that the last LINK_DOWN is about: what zmq_msg_get tells of its messages as ZMQ_SRCFD. */
 int link_watch_fd(const link_watch *w);

@@ -30,7 +30,7 @@ yl_status link_watch_new(link_watch **out, link_hub *h, void *socket, yl_error *
     char address[64];
     snprintf(address, sizeof address, "inproc://watch-%" PRIu64, h->n_watches++);
     w->has_key = h->has_key;
-    int events = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_DISCONNECTED |
+    int events = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED |
                  ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
                  ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
     w->monitor = zmq_socket(h->zmq, ZMQ_PAIR);
@@ -154,7 +154,7 @@ link_event link_watch_next(link_watch *w)
         case ZMQ_EVENT_CONNECTED:
             if (value < MAX_FDS) memcpy(w->peers[value], address, sizeof address);
             break;
-        case ZMQ_EVENT_CONNECT_RETRIED: return LINK_UNANSWERED;
+        case ZMQ_EVENT_CLOSED: return LINK_UNANSWERED;
         case ZMQ_EVENT_HANDSHAKE_SUCCEEDED: return LINK_UP;
         case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH: w->refusal = LINK_REFUSED; break;
         case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
