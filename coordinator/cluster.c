@@ -38,9 +38,26 @@ void cluster_say(const cluster *c, const char *format, ...)
     c->o.say(c->o.ctx, line.msg);
 }
 
+/* Where control listens, for those who do not know it. */
+static yl_status announce(cluster *c, const uint8_t tag[CLUSTER_TAG_BYTES], yl_error *err)
+{
+    beacon b = {.frame_version = FRAME_VERSION, .port = c->control.port};
+    char host[ENDPOINT_BYTES];
+    bool is_ipv6;
+    memcpy(b.tag, tag, sizeof b.tag);
+    yl_status status = beacon_sender_new(&c->beacons, endpoint_is_local(&c->control), err);
+    if (!status && !endpoint_is_wildcard(&c->control)) {
+        status = endpoint_resolve(host, &is_ipv6, &c->control, err);
+        if (!status) snprintf(b.host, sizeof b.host, "%.*s", BEACON_HOST_BYTES - 1, host);
+    }
+    return status ? status : beacon_encode(c->beacon, &b, err);
+}
+
 static yl_status open_sockets(cluster *c, yl_error *err)
 {
-    yl_status status = link_hub_new(&c->hub, c->o.key, FRAME_MAX_BYTES, err);
+    uint8_t tag[CLUSTER_TAG_BYTES];
+    yl_status status = cluster_key_tag(tag, c->o.key, err);
+    if (!status) status = link_hub_new(&c->hub, c->o.key, FRAME_MAX_BYTES, err);
     c->o.key = NULL; /* the hub has it */
     if (status) return status;
     c->router = link_socket(c->hub, ZMQ_ROUTER, CONTROL_HWM, LINGER_MS);
@@ -54,7 +71,7 @@ static yl_status open_sockets(cluster *c, yl_error *err)
     if (!status) status = c->o.n_dial ? cluster_dial(c, err) : link_bind(c->hub, c->router, &c->o.control, &c->control, err);
     if (!status) status = link_bind(c->hub, c->results, &c->o.results, &results, err);
     if (!status) endpoint_format(c->result_endpoint, &results);
-    return status;
+    return status || !c->o.announce ? status : announce(c, tag, err);
 }
 
 yl_status cluster_new(cluster **out, const cluster_options *options, yl_error *err)
@@ -83,6 +100,7 @@ void cluster_free(cluster *c)
     if (c->first) zmq_close(c->first);
     if (c->results) zmq_close(c->results);
     if (c->router) zmq_close(c->router);
+    beacon_sender_free(c->beacons);
     link_watch_free(c->watch);
     link_hub_free(c->hub);
     frame_scratch_free(c->scratch);

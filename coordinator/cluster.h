@@ -35,6 +35,7 @@ typedef struct cluster_options {
     endpoint control, results; /* to bind */
     const endpoint *dial;      /* [n_dial] where workers listen: they are called, and nothing is bound for control; for the call */
     uint32_t n_dial;           /* 0: workers come to us */
+    bool announce;             /* so that workers on the local network find control (beacon.h) */
     const cluster_key *key;    /* for the call; NULL: links are open */
     uint32_t timeout_ms;       /* how long a worker may be silent. It may stand still ten times as long, because one step of a large
                                 * batch on a slow machine is long */

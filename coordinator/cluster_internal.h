@@ -5,6 +5,7 @@
 
 #include <zmq.h>
 
+#include "beacon.h"
 #include "cluster.h"
 
 /* An address where a worker is called. */
@@ -28,7 +29,9 @@ struct cluster {
     void *router, *results, *first;
     endpoint control;
     char result_endpoint[ENDPOINT_BYTES];
-    dialled *dialled; /* [o.n_dial] */
+    dialled *dialled;       /* [o.n_dial] */
+    beacon_sender *beacons; /* NULL: control is not announced */
+    uint8_t beacon[BEACON_BYTES];
     uint64_t instance, heartbeat_ms, polled_ms;
     uint64_t probe_until_ms; /* somebody left a moment ago: heartbeats find out who */
     bool is_gathering;

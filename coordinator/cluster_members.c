@@ -187,6 +187,7 @@ yl_status cluster_send_heartbeats(cluster *c, uint64_t now, yl_error *err)
     if (!is_due && now >= c->probe_until_ms) return YL_OK;
     if (is_due) c->heartbeat_ms = now;
     if (is_due) cluster_dial_again(c, now);
+    if (is_due && c->beacons) beacon_send(c->beacons, c->beacon);
     frame f = {.kind = FRAME_HEARTBEAT, .heartbeat = {.instance = c->instance}};
     yl_status status = YL_OK;
     for (uint32_t i = 0; i < c->o.n_places && !status; i++) {

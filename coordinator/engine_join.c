@@ -30,6 +30,7 @@ static cluster_options options_of_cluster(engine *e)
 static yl_status listen_for_workers(engine *e, yl_error *err)
 {
     cluster_options o = options_of_cluster(e);
+    o.announce = e->o.announce;
     yl_status status = endpoint_parse(&o.control, e->o.listen, ENDPOINT_CONTROL_PORT, err);
     if (status) return status;
     if (!o.control.is_tcp) return yl_fail(err, YL_EINVAL, "--listen takes tcp://HOST:PORT: '%s' is for this machine", e->o.listen);

@@ -154,6 +154,8 @@ const option_spec option_table[] = {
      "Or call those that listen (yllama-worker --listen): host:7620,host:7620", GROUP_WORKERS, ENGINE | BENCH},
     {{"listen"}, NULL, OPTION_STRING, AT(listen), {0, 0}, "ADDRESS",
      "where N workers come to (default: tcp://*:7620)", GROUP_WORKERS, ENGINE | BENCH},
+    {{"discover"}, NULL, OPTION_FLAG, AT(discover), {0, 0}, NULL,
+     "let workers on the local network find it (yllama-worker --discover): it announces itself by multicast", GROUP_WORKERS, ENGINE | BENCH},
     {{"result-port"}, NULL, OPTION_U32, AT(result_port), {0, 65535}, "PORT",
      "where the last of them sends results, at the same host, or at this machine when they are called (default: 0, any free port)", GROUP_WORKERS, ENGINE | BENCH},
     {{"key-file"}, NULL, OPTION_STRING, AT(key_file), {0, 0}, "FILE",

@@ -490,6 +490,8 @@ static yl_status settle_workers(options *o, yl_error *err)
     if (status) return status;
     if (listen == SOURCE_COMMAND_LINE && (!o->n_join || o->dial))
         return yl_fail(err, YL_EINVAL, "--listen is for workers that join: how many? --workers N");
+    if (source_of(o, offsetof(options, discover)) == SOURCE_COMMAND_LINE && (!o->n_join || o->dial))
+        return yl_fail(err, YL_EINVAL, "--discover is for workers that look for this coordinator: how many? --workers N");
     if (key == SOURCE_COMMAND_LINE && key == file) return yl_fail(err, YL_EINVAL, "the key is given twice: --key and --key-file");
     if (file > key) o->key = NULL;
     if (key >= file) o->key_file = NULL;

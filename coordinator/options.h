@@ -83,6 +83,7 @@ typedef struct options {
     const char *dial;    /* the addresses, or NULL */
     const char *listen, *key, *key_file;
     uint32_t result_port;
+    bool discover;
     bool is_insecure;
     const char *worker_program;
     bool stream_weights;

@@ -122,7 +122,7 @@ static void on_refused_handshake(shell *s, link_event event)
             "%s does not let this worker in: it wants its cluster's key (give it by --key-file, --key or $YLLAMA_KEY), or is no "
             "coordinator",
             address);
-    if (!s->was_accepted)
+    if (!s->was_accepted && !s->links.beacons) /* another beacon may say better */
         s->failure = cause;
     else if (strcmp(cause.msg, s->refusal.msg) != 0)
         shell_say(s, 0, "%s", cause.msg);
@@ -183,7 +183,12 @@ bool shell_check_coordinator(shell *s, uint64_t now, yl_status *status, yl_error
         forget_coordinator(s);
     }
     if (!s->is_connected && !s->links.is_listening && now >= s->nobody_ms) {
-        shell_say(s, 1, "nobody answers at %s: waiting (is yllama running there with --workers, and the port open?)", address);
+        if (s->links.beacons)
+            shell_say(
+                s, 1,
+                "no coordinator is found: waiting (does yllama run on this network with --workers N --discover, and this key?)");
+        else
+            shell_say(s, 1, "nobody answers at %s: waiting (is yllama running there with --workers, and the port open?)", address);
         s->nobody_ms = now + NOBODY_AGAIN_MS;
     }
     if (s->is_connected && !s->has_coordinator && now - s->hello_ms >= SHELL_HELLO_INTERVAL_MS) send_hello(s);

@@ -14,7 +14,8 @@
 typedef struct native_shell_options {
     const char *name;          /* of this worker; NULL: the host's and the data port */
     const char *coordinator;   /* control endpoint to connect to, or NULL: */
-    const char *listen;        /* where coordinators call this worker */
+    const char *listen;        /* where coordinators call this worker, or NULL: */
+    bool discover;             /* look for one of its cluster on the local network (beacon.h) */
     const char *data_endpoint; /* to bind the data socket to; a tcp port may be '*'; NULL: see native_links_open */
     const char *advertise;     /* the host by which others reach that; NULL: as the coordinator sees us */
     const cluster_key *key;    /* NULL: none, which only local addresses do without is_insecure */

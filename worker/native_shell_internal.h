@@ -3,6 +3,7 @@
  *   native_shell.c        the loop over everything, and what lies around it
  *   native_coordinator.c  the coordinator: HELLO, whether it lets us in, when it comes and goes
  *   native_caller.c       where the worker listens: who calls, and that one is served at a time
+ *   native_discover.c     which coordinator on the local network is ours
  *   native_next.c         the link to the next stage */
 #ifndef YL_NATIVE_SHELL_INTERNAL_H
 #define YL_NATIVE_SHELL_INTERNAL_H
@@ -32,6 +33,7 @@ typedef struct shell {
     yl_error refusal;              /* what was said of it last */
     yl_error failure;              /* a reason to end */
     uint64_t heard_ms, hello_ms, nobody_ms;
+    uint64_t tried_ms, refresh_ms; /* when a coordinator that was found was last connected to; interfaces are looked at again */
     native_notify notify;
     slice_range range; /* that this stage loads, or serves */
     letter_pool *letters;
@@ -78,6 +80,9 @@ bool shell_send_to_caller(shell *s, letter *l);
 void shell_watch_callers(shell *s);
 /* The next one may call. Nothing when this worker does not listen. */
 void shell_hang_up(shell *s);
+
+/* native_discover.c: hears beacons, and connects to where they say. Nothing when the coordinator's address is known. */
+void shell_discover(shell *s, uint64_t now);
 
 /* native_next.c */
 void shell_close_next(shell *s);
