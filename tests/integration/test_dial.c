@@ -1,4 +1,5 @@
-/* test_dial.c: workers that listen, and a coordinator that calls them: real processes on loopback, with and without a key. */
+/* test_dial.c: workers that listen, and a coordinator that calls them; workers that look for a coordinator that announces itself:
+ * real processes on loopback, with and without a key. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 
 #include <zmq.h>
 
+#include "beacon.h"
 #include "cluster_key.h"
 #include "expect_child.h"
 #include "frames.h"
@@ -382,6 +384,81 @@ static void a_worker_outlives_its_callers(void **state)
     expect_end(&r->second, 0, "tokens/s");
 }
 
+/* ---- workers that look for their coordinator ---- */
+
+static void start_looking(rig *r, int i, ...)
+{
+    const char name[] = {(char)('a' + i), 0};
+    const char *const first[] = {"--discover", "--name", name, "-t", "1", NULL};
+    va_list args;
+    va_start(args, i);
+    start_list(r, &r->workers[i], WORKER, first, args);
+    va_end(args);
+}
+
+/* On loopback only, where nobody else's beacons have our key. False: there is no multicast here. */
+static bool has_multicast(void)
+{
+    beacon_listener *l;
+    yl_error err;
+    if (!beacon_listener_new(&l, true, &err)) {
+        beacon_listener_free(l);
+        return true;
+    }
+    print_message("left out: %s\n", err.msg);
+    return false;
+}
+
+static void workers_find_their_coordinator(void **state)
+{
+    rig *r = *state;
+    if (!has_multicast()) skip();
+    char listen[64];
+    for (int i = 0; i < 2; i++) start_looking(r, i, "--key-file", r->key, NULL);
+    start_looking(r, 2, "--key-file", r->other_key, NULL); /* of another cluster */
+    expect_words(&r->workers[2], "looks for a coordinator on this network");
+    for (int i = 0; i < 2; i++) { /* the second one at another port */
+        snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", r->ports[i]);
+        start_answer(r, &r->coordinator, "100", "--workers", "2", "--discover", "--listen", listen, "--key-file", r->key, NULL);
+        expect_same_text(r, &r->coordinator);
+        assert_non_null(strstr(r->coordinator.err, "2 of 2 workers are here"));
+    }
+    expect_words(&r->workers[0], "found the coordinator at tcp://127.0.0.1:");
+    expect_words(&r->workers[2], "no coordinator is found");
+    child_wait(&r->workers[2], 0);
+    assert_null(strstr(r->workers[2].err, "found the coordinator"));
+}
+
+/* Somebody repeats our tag, and leads to a stranger: the worker says so, goes on looking, and serves who is right. */
+static void a_false_beacon_leads_nowhere(void **state)
+{
+    rig *r = *state;
+    if (!has_multicast()) skip();
+    char listen[64];
+    cluster_key key;
+    beacon_sender *sender;
+    uint8_t bytes[BEACON_BYTES];
+    beacon b = {.frame_version = FRAME_VERSION, .port = r->ports[0]};
+    assert_int_equal(cluster_key_read_file(&key, r->key, NULL), YL_OK);
+    assert_int_equal(cluster_key_tag(b.tag, &key, NULL), YL_OK);
+    assert_int_equal(beacon_encode(bytes, &b, NULL), YL_OK);
+    assert_int_equal(beacon_sender_new(&sender, true, NULL), YL_OK);
+    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", r->ports[0]);
+    start_answer(r, &r->second, "5", "--workers", "1", "--listen", listen, "--key-file", r->other_key, NULL);
+    expect_words(&r->second, "waiting for 1 workers");
+    start_looking(r, 0, "--key-file", r->key, NULL);
+    expect_words(&r->workers[0], "looks for a coordinator on this network");
+    for (int i = 0; i < 200 && !strstr(r->workers[0].err, "does not let this worker in"); i++) {
+        beacon_send(sender, bytes);
+        child_wait(&r->workers[0], 50);
+    }
+    beacon_sender_free(sender);
+    expect_words(&r->workers[0], "does not let this worker in: it has another key");
+    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", r->ports[1]);
+    start_answer(r, &r->coordinator, "100", "--workers", "1", "--discover", "--listen", listen, "--key-file", r->key, NULL);
+    expect_same_text(r, &r->coordinator);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +471,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_lost_worker_comes_back_at_its_address, choose_ports, end_children),
         cmocka_unit_test_setup_teardown(a_worker_that_hung_stands_by, choose_ports, end_children),
         cmocka_unit_test_setup_teardown(a_worker_outlives_its_callers, choose_ports, end_children),
+        cmocka_unit_test_setup_teardown(workers_find_their_coordinator, choose_ports, end_children),
+        cmocka_unit_test_setup_teardown(a_false_beacon_leads_nowhere, choose_ports, end_children),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
