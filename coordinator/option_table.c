@@ -165,7 +165,7 @@ const option_spec option_table[] = {
      "the key itself; a file or $YLLAMA_KEY stays out of the list of processes and the shell's history", GROUP_WORKERS,
      ENGINE | BENCH},
     {{"insecure"}, NULL, OPTION_FLAG, AT(is_insecure), {0, 0}, NULL,
-     "listen without a key even where other machines reach it", GROUP_WORKERS, ENGINE | BENCH},
+     "go without a key even where other machines reach it, or are called", GROUP_WORKERS, ENGINE | BENCH},
     {{"worker-program"}, NULL, OPTION_STRING, AT(worker_program), {0, 0}, "FILE",
      "the worker (default: yllama-worker beside this program, else in PATH)", GROUP_WORKERS, ENGINE | BENCH},
     {{"stream-weights"}, NULL, OPTION_FLAG, AT(stream_weights), {0, 0}, NULL,
