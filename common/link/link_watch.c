@@ -93,7 +93,7 @@ bool link_watch_complaint(link_watch *w, link_event event, const char *self, con
     else if (event == LINK_OTHER_SECURITY)
         snprintf(out, LINK_COMPLAINT_BYTES, "%s was refused: it comes with a key, and this %s was started without one", peer, self);
     else
-        snprintf(out, LINK_COMPLAINT_BYTES, "%s was refused: it does not speak as a %s does", peer, other);
+        snprintf(out, LINK_COMPLAINT_BYTES, "%s was refused: it comes with a key, or does not speak as a %s does", peer, other);
     return true;
 }
 

@@ -214,7 +214,7 @@ static void who_does_not_come_is_named_with_the_reason(void **state)
          {NULL},
          {"--key-file", r->key},
          "the worker at tcp://%s was started without a key",
-         "it comes with a key, and this worker was started without one"},
+         "127.0.0.1 was refused: it comes with a key"},
         {"*", {"--key-file", r->key}, {NULL}, "the worker at tcp://%s wants its cluster's key", NULL},
     };
     for (size_t k = 0; k < sizeof CASES / sizeof *CASES; k++) {
