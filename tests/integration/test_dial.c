@@ -424,8 +424,8 @@ static void workers_find_their_coordinator(void **state)
         assert_non_null(strstr(r->coordinator.err, "2 of 2 workers are here"));
     }
     expect_words(&r->workers[0], "found the coordinator at tcp://127.0.0.1:");
+    if (child_wait(&r->workers[2], 0)) fail_msg("it ended with %d: %s", r->workers[2].exit_code, r->workers[2].err);
     expect_words(&r->workers[2], "no coordinator is found");
-    child_wait(&r->workers[2], 0);
     assert_null(strstr(r->workers[2].err, "found the coordinator"));
 }
 
