@@ -14,8 +14,7 @@ enum {
     CONTROL_HWM = 4096,
     DATA_HWM = 1024,
     LINGER_MS = 200, /* a SHUTDOWN on its way still arrives */
-    REFUSED_MS = 60000,
-    PROBE_MS = 200, /* ZeroMQ tells that a connection was closed a moment before it knows so where frames are sent */
+    PROBE_MS = 200,  /* ZeroMQ tells that a connection was closed a moment before it knows so where frames are sent */
     PROBE_INTERVAL_MS = 5
 };
 
@@ -44,9 +43,26 @@ void cluster_say(const cluster *c, const char *format, ...)
     c->o.say(c->o.ctx, line.msg);
 }
 
+/* Where control listens, for those who do not know it. */
+static yl_status announce(cluster *c, const uint8_t tag[CLUSTER_TAG_BYTES], yl_error *err)
+{
+    beacon b = {.frame_version = FRAME_VERSION, .port = c->control.port};
+    char host[ENDPOINT_BYTES];
+    bool is_ipv6;
+    memcpy(b.tag, tag, sizeof b.tag);
+    yl_status status = beacon_sender_new(&c->beacons, endpoint_is_local(&c->control), err);
+    if (!status && !endpoint_is_wildcard(&c->control)) {
+        status = endpoint_resolve(host, &is_ipv6, &c->control, err);
+        if (!status) snprintf(b.host, sizeof b.host, "%.*s", BEACON_HOST_BYTES - 1, host);
+    }
+    return status ? status : beacon_encode(c->beacon, &b, err);
+}
+
 static yl_status open_sockets(cluster *c, yl_error *err)
 {
-    yl_status status = link_hub_new(&c->hub, c->o.key, FRAME_MAX_BYTES, err);
+    uint8_t tag[CLUSTER_TAG_BYTES];
+    yl_status status = cluster_key_tag(tag, c->o.key, err);
+    if (!status) status = link_hub_new(&c->hub, c->o.key, FRAME_MAX_BYTES, err);
     c->o.key = NULL; /* the hub has it */
     if (status) return status;
     c->router = link_socket(c->hub, ZMQ_ROUTER, CONTROL_HWM, LINGER_MS);
@@ -56,12 +72,13 @@ static yl_status open_sockets(cluster *c, yl_error *err)
     zmq_setsockopt(c->router, ZMQ_ROUTER_MANDATORY, &mandatory, sizeof mandatory);
     endpoint results;
     status = link_watch_new(&c->watch, c->hub, c->router, err);
-    if (!status) status = link_bind(c->hub, c->router, &c->o.control, &c->control, err);
+    c->control = c->o.control;
+    if (!status) status = c->o.n_dial ? cluster_dial(c, err) : link_bind(c->hub, c->router, &c->o.control, &c->control, err);
     if (!status) status = link_bind(c->hub, c->results, &c->o.results, &results, err);
     /* Whoever reached control reaches us by that host, which need not be what we call ourselves: behind NAT, or a relay. */
     if (!status && results.is_tcp) status = endpoint_set_host(&results, "*", err);
     if (!status) endpoint_format(c->result_endpoint, &results);
-    return status;
+    return status || !c->o.announce ? status : announce(c, tag, err);
 }
 
 yl_status cluster_new(cluster **out, const cluster_options *options, yl_error *err)
@@ -90,11 +107,13 @@ void cluster_free(cluster *c)
     if (c->first) zmq_close(c->first);
     if (c->results) zmq_close(c->results);
     if (c->router) zmq_close(c->router);
+    beacon_sender_free(c->beacons);
     link_watch_free(c->watch);
     link_hub_free(c->hub);
     frame_scratch_free(c->scratch);
     frame_bytes_clear(&c->bytes);
     free(c->workers);
+    free(c->dialled);
     free(c);
 }
 
@@ -189,6 +208,8 @@ static yl_status take_control(cluster *c, zmq_msg_t *route, zmq_msg_t *body, con
     } else if (!status && i < 0 && f.kind != FRAME_ERROR) { /* one that was taken out, and is back */
         status = yl_fail(&cause, YL_EPEER, "this coordinator does not know you: say HELLO");
     }
+    if (!status) cause.status = YL_OK;
+    if (c->o.n_dial) cluster_dial_hear(c, route, body, &f, &cause);
     if (status) {
         refuse(c, route, f.kind, &cause);
         return YL_OK;
@@ -245,20 +266,15 @@ static yl_status drain_results(cluster *c, const cluster_handlers *handlers, boo
     return status;
 }
 
-/* What became of connections. Whoever is refused tries again, several times a second: that is told now and then. */
 static void watch_connections(cluster *c, uint64_t now)
 {
+    char complaint[LINK_COMPLAINT_BYTES];
     for (link_event event; (event = link_watch_next(c->watch)) != LINK_NOTHING;) {
         if (event == LINK_DOWN) c->probe_until_ms = now + PROBE_MS;
-        if (event != LINK_REFUSED && event != LINK_OTHER_SECURITY) continue;
-        const char *peer = link_watch_peer(c->watch);
-        if (!strcmp(peer, c->refused) && now - c->refused_ms < REFUSED_MS) continue;
-        snprintf(c->refused, sizeof c->refused, "%s", peer);
-        c->refused_ms = now;
-        cluster_say(c, "%s was refused: %s", peer,
-                    link_hub_door(c->hub)          ? "it does not know this cluster's key"
-                    : event == LINK_OTHER_SECURITY ? "it comes with a key, and this coordinator was started without one"
-                                                   : "it does not speak as a worker does");
+        if (c->o.n_dial)
+            cluster_dial_note(c, event);
+        else if (link_watch_complaint(c->watch, event, "coordinator", "worker", now, complaint))
+            cluster_say(c, "%s", complaint);
     }
 }
 
@@ -275,6 +291,7 @@ yl_status cluster_poll(cluster *c, uint32_t wait_ms, const cluster_handlers *han
     if (zmq_poll(items, n_items, (long)wait_ms) < 0 && zmq_errno() != EINTR)
         return yl_fail(err, YL_EIO, "polling %s: %s", c->result_endpoint, zmq_strerror(zmq_errno()));
     link_hub_answer_door(c->hub);
+    watch_connections(c, cluster_now_ms()); /* before what came by them */
     yl_status status = drain_results(c, handlers, idle, err);
     if (!status) status = drain_control(c, handlers, idle, err);
     uint64_t now = cluster_now_ms();
@@ -283,7 +300,6 @@ yl_status cluster_poll(cluster *c, uint32_t wait_ms, const cluster_handlers *han
         for (uint32_t i = 0; i < c->o.n_places; i++) c->workers[i].heard_ms = c->workers[i].progress_ms = now;
     }
     c->polled_ms = now;
-    watch_connections(c, now);
     if (!status) status = cluster_send_heartbeats(c, now, err);
     cluster_check_silence(c, now);
     return status ? status : cluster_tell_lost(c, handlers, err);

@@ -1,8 +1,9 @@
 /* cluster.h: the coordinator's sockets, and who is at the other end.
  *
- * Control is a ROUTER that workers connect to; activations leave by a PUSH to the first stage, and answers of the last come in by a
- * PULL. Knows which workers said HELLO, hears their heartbeats and notices who is lost: silent, gone, sending rubbish, or computing
- * nothing while work waits. Each worker has a place, and keeps its index while it is here. */
+ * Control is a ROUTER that workers connect to, or that connects to workers that listen: what flows is the same; activations leave
+ * by a PUSH to the first stage, and answers of the last come in by a PULL. Knows which workers said HELLO, hears their heartbeats
+ * and notices who is lost: silent, gone, sending rubbish, or computing nothing while work waits. Each worker has a place, and keeps
+ * its index while it is here. */
 #ifndef YL_CLUSTER_H
 #define YL_CLUSTER_H
 
@@ -39,6 +40,9 @@ typedef struct cluster cluster;
 
 typedef struct cluster_options {
     endpoint control, results; /* to bind */
+    const endpoint *dial;      /* [n_dial] where workers listen: they are called, and nothing is bound for control; for the call */
+    uint32_t n_dial;           /* 0: workers come to us */
+    bool announce;             /* so that workers on the local network find control (beacon.h) */
     const cluster_key *key;    /* for the call; NULL: links are open */
     uint32_t timeout_ms;       /* how long a worker may be silent. It may stand still ten times as long, because one step of a large
                                 * batch on a slow machine is long */
@@ -48,7 +52,7 @@ typedef struct cluster_options {
     void *ctx;
 } cluster_options;
 
-/* Binds the control and result sockets. YL_EIO: an address is in use or wrong. */
+/* Binds the control and result sockets, or begins to call workers. YL_EIO: an address is in use or wrong, a host unknown. */
 yl_status cluster_new(cluster **out, const cluster_options *options, yl_error *err);
 void cluster_free(cluster *c);
 
@@ -59,6 +63,10 @@ uint64_t cluster_instance(const cluster *c); /* random, names this coordinator *
 /* Where control listens, and results as ASSIGN tells it: a host of * stands for the one by which a worker knows us. */
 const endpoint *cluster_control_endpoint(const cluster *c);
 const char *cluster_result_endpoint(const cluster *c);
+
+/* YL_EPEER when an address that was called has no worker that came. What is wrong there, and what to check, was said when it was
+ * noticed, or is now (o.say); if it is only one, *err repeats it. */
+yl_status cluster_check_dialled(cluster *c, yl_error *err);
 
 uint32_t cluster_n_here(const cluster *c);
 uint32_t cluster_n_places(const cluster *c);

@@ -210,6 +210,8 @@ yl_status cluster_send_heartbeats(cluster *c, uint64_t now, yl_error *err)
     bool is_due = now - c->heartbeat_ms >= CLUSTER_HEARTBEAT_MS;
     if (!is_due && now >= c->probe_until_ms) return YL_OK;
     if (is_due) c->heartbeat_ms = now;
+    if (is_due) cluster_dial_again(c, now);
+    if (is_due && c->beacons) beacon_send(c->beacons, c->beacon);
     yl_status status = YL_OK;
     for (uint32_t i = 0; i < c->o.n_places && !status; i++) {
         if (c->workers[i].n_route) status = ask(c, i, err);

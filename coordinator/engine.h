@@ -37,6 +37,9 @@ typedef struct engine_options {
     uint32_t n_join;        /* instead, wait for so many workers of other machines; what is said of local ones below is then moot.
                              * At most ENGINE_MAX_STANDBY more stand by */
     const char *listen;     /* where they come to: a tcp address (endpoint.h) */
+    bool announce;          /* tell that on the local network (beacon.h) */
+    const char *dial;       /* or where they are called: n_join addresses (endpoint_parse_list). Who does not come within timeout_ms
+                             * makes engine_begin fail. NULL: they come */
     uint16_t result_port;   /* where the last one sends results, at the same host; 0: any */
     const cluster_key *key; /* that they must know; NULL: none, which only local addresses do without is_insecure */
     bool is_insecure;

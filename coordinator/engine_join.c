@@ -1,5 +1,5 @@
-/* engine_join.c: workers on other machines: listen, wait until enough have said HELLO, make stages of them. Meanwhile the model is
- * hashed: ASSIGN tells what its tensors are, so that workers know what they have.
+/* engine_join.c: workers on other machines: listen or call them, wait until enough have said HELLO, make stages of them. Meanwhile
+ * the model is hashed: ASSIGN tells what its tensors are, so that workers know what they have.
  *
  * A worker has no rank: they are placed on in the order of their names, so the same workers make the same chain whoever came first.
  * One that leaves before the chain is wired is waited for again, or another in its place. Who comes later stands by. */
@@ -16,15 +16,21 @@ static void say(void *ctx, const char *line)
     engine_note(ctx, "%s", line);
 }
 
+static cluster_options options_of_cluster(engine *e)
+{
+    return (cluster_options){.key = e->o.key,
+                             .timeout_ms = e->o.timeout_ms,
+                             .n_wanted = e->o.n_join,
+                             .n_places = e->o.n_join + ENGINE_MAX_STANDBY,
+                             .say = say,
+                             .ctx = e};
+}
+
 /* Control where the user says; results at the same host, at a port of its own. */
 static yl_status listen_for_workers(engine *e, yl_error *err)
 {
-    cluster_options o = {.key = e->o.key,
-                         .timeout_ms = e->o.timeout_ms,
-                         .n_wanted = e->o.n_join,
-                         .n_places = e->o.n_join + ENGINE_MAX_STANDBY,
-                         .say = say,
-                         .ctx = e};
+    cluster_options o = options_of_cluster(e);
+    o.announce = e->o.announce;
     yl_status status = endpoint_parse(&o.control, e->o.listen, ENDPOINT_CONTROL_PORT, err);
     if (status) return status;
     if (!o.control.is_tcp) return yl_fail(err, YL_EINVAL, "--listen takes tcp://HOST:PORT: '%s' is for this machine", e->o.listen);
@@ -32,6 +38,26 @@ static yl_status listen_for_workers(engine *e, yl_error *err)
     o.results = o.control;
     o.results.port = e->o.result_port;
     return status ? status : cluster_new(&e->cluster, &o, err);
+}
+
+/* Workers listen, and results come to this machine: to all of its addresses, or without a key to those that it alone reaches. */
+static yl_status call_workers(engine *e, yl_error *err)
+{
+    cluster_options o = options_of_cluster(e);
+    bool is_guarded = e->o.key || e->o.is_insecure;
+    size_t n;
+    endpoint *addresses = calloc(ENGINE_MAX_WORKERS, sizeof *addresses);
+    if (!addresses) return yl_fail(err, YL_ENOMEM, "no memory for %u addresses", e->o.n_join);
+    yl_status status = endpoint_parse_list(addresses, ENGINE_MAX_WORKERS, &n, e->o.dial, ENDPOINT_CONTROL_PORT, err);
+    for (size_t i = 0; i < n && !status; i++) status = link_check_guarded(e->o.key, e->o.is_insecure, &addresses[i], err);
+    o.control.is_tcp = o.results.is_tcp = true;
+    o.results.port = e->o.result_port;
+    if (!status) status = endpoint_set_host(&o.results, is_guarded ? "*" : "127.0.0.1", err);
+    o.dial = addresses;
+    o.n_dial = (uint32_t)n;
+    if (!status) status = cluster_new(&e->cluster, &o, err);
+    free(addresses);
+    return status;
 }
 
 /* Workers outlive us, and know the epochs of the last coordinator: ours must be later, or frames of its that are still on their way
@@ -72,7 +98,8 @@ static bool are_hashed(const engine *e)
 /* Until enough are here, the model is hashed, and it is known how far away they are. */
 static yl_status wait_for_all(engine *e, yl_error *err)
 {
-    uint64_t deadline = 0; /* for answers, once enough are here */
+    uint64_t deadline = 0;                                      /* for answers, once enough are here */
+    uint64_t called_until = cluster_now_ms() + e->o.timeout_ms; /* who is there already, if anywhere, has come by then */
     for (;;) {
         bool are_here = cluster_n_here(e->cluster) >= e->o.n_join;
         if (!are_here) deadline = 0; /* while the model is hashed who was here may leave */
@@ -81,19 +108,28 @@ static yl_status wait_for_all(engine *e, yl_error *err)
         if (are_here && !are_hashed(e) && e->o.on_progress)
             e->o.on_progress(e->o.ctx, "hashing the model", weight_hashes_share(e->hashes));
         yl_status status = engine_wait_a_moment(e, err);
+        if (!status && !are_here && e->o.dial && cluster_now_ms() > called_until) status = cluster_check_dialled(e->cluster, err);
         if (status) return status;
     }
 }
 
+static void say_what_is_awaited(engine *e)
+{
+    char address[ENDPOINT_BYTES];
+    const char *guard = e->o.key ? "encrypted, with the cluster's key" : "open: without a key";
+    endpoint_format(address, cluster_control_endpoint(e->cluster));
+    if (e->o.dial)
+        engine_note(e, "calling %u workers (%s)", e->o.n_join, guard);
+    else
+        engine_note(e, "waiting for %u workers at %s (%s)", e->o.n_join, address, guard);
+}
+
 yl_status engine_gather(engine *e, yl_error *err)
 {
-    yl_status status = listen_for_workers(e, err);
+    yl_status status = e->o.dial ? call_workers(e, err) : listen_for_workers(e, err);
     if (status) return status;
     begin_hashing(e);
-    char address[ENDPOINT_BYTES];
-    endpoint_format(address, cluster_control_endpoint(e->cluster));
-    engine_note(e, "waiting for %u workers at %s (%s)", e->o.n_join, address,
-                e->o.key ? "encrypted, with the cluster's key" : "open: without a key");
+    say_what_is_awaited(e);
     status = wait_for_all(e, err);
     if (status) return status;
     cluster_set_gathering(e->cluster, false);

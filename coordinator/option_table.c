@@ -150,12 +150,15 @@ const option_spec option_table[] = {
 
     {{"w", "local"}, NULL, OPTION_U32, AT(n_local), {1, 256}, "N",
      "start N workers on this machine and cut the model between them (default: 1)", GROUP_WORKERS, ENGINE | PLAN},
-    {{"workers"}, NULL, OPTION_U32, AT(n_join), {1, 256}, "N",
-     "wait for N workers of other machines (yllama-worker --connect), and place the model on them; more stand by", GROUP_WORKERS, ENGINE | BENCH},
+    {{"workers"}, NULL, OPTION_STRING, AT(workers), {0, 0}, "N|LIST",
+     "wait for N workers of other machines (yllama-worker --connect), and place the model on them; more stand by. "
+     "Or call those that listen (yllama-worker --listen): host:7620,host:7620", GROUP_WORKERS, ENGINE | BENCH},
     {{"listen"}, NULL, OPTION_STRING, AT(listen), {0, 0}, "ADDRESS",
-     "where they come to (default: tcp://*:7620)", GROUP_WORKERS, ENGINE | BENCH},
+     "where N workers come to (default: tcp://*:7620)", GROUP_WORKERS, ENGINE | BENCH},
+    {{"discover"}, NULL, OPTION_FLAG, AT(discover), {0, 0}, NULL,
+     "let workers on the local network find it (yllama-worker --discover): it announces itself by multicast", GROUP_WORKERS, ENGINE | BENCH},
     {{"result-port"}, NULL, OPTION_U32, AT(result_port), {0, 65535}, "PORT",
-     "where the last of them sends results, at the same host (default: 0, any free port)", GROUP_WORKERS, ENGINE | BENCH},
+     "where the last of them sends results, at the same host, or at this machine when they are called (default: 0, any free port)", GROUP_WORKERS, ENGINE | BENCH},
     {{"key-file"}, NULL, OPTION_STRING, AT(key_file), {0, 0}, "FILE",
      "the cluster's key, which `yllama keygen` makes: links are encrypted, and whoever lacks it is refused", GROUP_WORKERS,
      ENGINE | BENCH | TOP},
@@ -163,7 +166,7 @@ const option_spec option_table[] = {
      "the key itself; a file or $YLLAMA_KEY stays out of the list of processes and the shell's history", GROUP_WORKERS,
      ENGINE | BENCH | TOP},
     {{"insecure"}, NULL, OPTION_FLAG, AT(is_insecure), {0, 0}, NULL,
-     "listen without a key even where other machines reach it", GROUP_WORKERS, ENGINE | BENCH},
+     "go without a key even where other machines reach it, or are called", GROUP_WORKERS, ENGINE | BENCH},
     {{"layers"}, NULL, OPTION_STRING, AT(layers), {0, 0}, "NAME=FIRST-LAST,...",
      "place by hand: desk=0-9,A=10-31; also NAME=embedding first, NAME=head last; or even: equal parts (default: workers that "
      "join get what is fastest by their speed and memory, local ones equal parts)", GROUP_WORKERS, ENGINE | BENCH | PLAN},

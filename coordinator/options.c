@@ -14,6 +14,8 @@
 
 #include "byte_size.h"
 #include "drafter.h"
+#include "endpoint.h"
+#include "engine.h"
 #include "option_table.h"
 
 /* Where a value came from, rising: a later source replaces an earlier one. */
@@ -458,20 +460,43 @@ static yl_status settle_text_source(options *o, unsigned n_arguments, yl_error *
     return YL_OK;
 }
 
+/* --workers N, or a list of addresses. */
+static yl_status read_workers(options *o, yl_error *err)
+{
+    int64_t n;
+    size_t n_addresses = 0;
+    if (!o->workers) return YL_OK;
+    if (options_parse_integer(o->workers, &n)) {
+        if (n < 1 || n > ENGINE_MAX_WORKERS)
+            return yl_fail(err, YL_EINVAL, "--workers: %s is not between 1 and %d", o->workers, ENGINE_MAX_WORKERS);
+        o->n_join = (uint32_t)n;
+        return YL_OK;
+    }
+    yl_status status = endpoint_parse_list(NULL, ENGINE_MAX_WORKERS, &n_addresses, o->workers, ENDPOINT_CONTROL_PORT, err);
+    if (status) yl_error_context(err, "--workers takes a number, or addresses with commas between them: ");
+    o->n_join = (uint32_t)n_addresses;
+    o->dial = o->workers;
+    return status;
+}
+
 /* Workers are ours or they join; a key comes from one place. */
 static yl_status settle_workers(options *o, yl_error *err)
 {
-    unsigned char join = source_of(o, offsetof(options, n_join)), listen = source_of(o, offsetof(options, listen)),
+    unsigned char join = source_of(o, offsetof(options, workers)), listen = source_of(o, offsetof(options, listen)),
                   local = source_of(o, offsetof(options, n_local)), bench = source_of(o, offsetof(options, bench.n_local)),
                   key = source_of(o, offsetof(options, key)), file = source_of(o, offsetof(options, key_file));
     if (bench > local) local = bench;
     if (join == SOURCE_COMMAND_LINE && local == SOURCE_COMMAND_LINE)
         return yl_fail(err, YL_EINVAL, "--local starts workers here, --workers waits for others to join: one of them");
-    if (local == SOURCE_COMMAND_LINE) o->n_join = 0;
-    if (listen == SOURCE_COMMAND_LINE && !o->n_join)
+    if (local == SOURCE_COMMAND_LINE) o->workers = NULL;
+    yl_status status = read_workers(o, err);
+    if (status) return status;
+    if (listen == SOURCE_COMMAND_LINE && (!o->n_join || o->dial))
         return yl_fail(err, YL_EINVAL, "--listen is for workers that join: how many? --workers N");
     if (source_of(o, offsetof(options, layers)) == SOURCE_COMMAND_LINE && !o->n_join && o->command != COMMAND_PLAN)
         return yl_fail(err, YL_EINVAL, "--layers is for workers that join (--workers N): local ones get equal parts");
+    if (source_of(o, offsetof(options, discover)) == SOURCE_COMMAND_LINE && (!o->n_join || o->dial))
+        return yl_fail(err, YL_EINVAL, "--discover is for workers that look for this coordinator: how many? --workers N");
     if (key == SOURCE_COMMAND_LINE && key == file) return yl_fail(err, YL_EINVAL, "the key is given twice: --key and --key-file");
     if (file > key) o->key = NULL;
     if (key >= file) o->key_file = NULL;

@@ -81,9 +81,12 @@ typedef struct options {
     uint64_t cache_size;   /* bytes; 0: the default */
 
     uint32_t n_local;
-    uint32_t n_join; /* workers of other machines; 0: local ones */
+    const char *workers; /* of other machines: how many come, or the addresses of those that are called; NULL: local ones */
+    uint32_t n_join;     /* how many that is; 0: local ones */
+    const char *dial;    /* the addresses, or NULL */
     const char *listen, *key, *key_file;
     uint32_t result_port;
+    bool discover;
     bool is_insecure;
     const char *layers; /* who gets which (placement_parse), or "even"; NULL: not said */
     const char *worker_program;

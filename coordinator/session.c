@@ -164,6 +164,8 @@ static engine_options engine_options_of(const session *s, const char *worker_pro
         .n_local = o->n_local,
         .n_join = o->n_join,
         .listen = o->listen,
+        .announce = o->discover,
+        .dial = o->dial,
         .result_port = (uint16_t)o->result_port,
         .key = s->has_key ? &s->key : NULL,
         .is_insecure = o->is_insecure,

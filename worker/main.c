@@ -15,13 +15,17 @@
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_PEER = 3, EXIT_INTERRUPTED = 130 };
 
 static const char HELP[] =
-    "usage: yllama-worker --connect ADDRESS [options]\n"
+    "usage: yllama-worker --connect ADDRESS | --discover | --listen ADDRESS [options]\n"
     "\n"
     "One stage of a pipeline: holds a slice of a model's layers and passes activations on. The coordinator\n"
     "(yllama) tells it which layers. 'yllama run --local 2' starts two of these by itself; on other machines\n"
-    "start one each, and 'yllama run --workers 3' waits for them.\n"
+    "start one each, and 'yllama run --workers 3' waits for them; or they wait, and\n"
+    "'yllama run --workers hostA,hostB' calls them.\n"
     "\n"
     "  -C, --connect ADDRESS   the coordinator's control address: tcp://host:7620 or ipc:///path\n"
+    "      --listen ADDRESS    instead, wait there for a coordinator that calls, such as tcp://*:7620; one is served at a time\n"
+    "      --discover          instead, look for a coordinator that was started with --discover on the local network;\n"
+    "                          with a key for one of its own cluster only\n"
     "      --key-file FILE     the cluster's key, which 'yllama keygen' makes: the coordinator lets in who has it,\n"
     "                          and links are encrypted\n"
     "      --key KEY           the key itself; a file or $YLLAMA_KEY stays out of the list of processes\n"
@@ -113,7 +117,9 @@ static void handle_signals(bool once)
 }
 
 enum {
-    OPT_NAME = 256,
+    OPT_LISTEN = 256,
+    OPT_DISCOVER,
+    OPT_NAME,
     OPT_KEY,
     OPT_KEY_FILE,
     OPT_INSECURE,
@@ -160,6 +166,8 @@ static int read_key(const key_source *from, cluster_key *key, native_shell_optio
 static int parse_options(int argc, char **argv, native_shell_options *o, key_source *key)
 {
     static const struct option LONG[] = {{"connect", required_argument, NULL, 'C'},
+                                         {"listen", required_argument, NULL, OPT_LISTEN},
+                                         {"discover", no_argument, NULL, OPT_DISCOVER},
                                          {"data", required_argument, NULL, 'd'},
                                          {"key", required_argument, NULL, OPT_KEY},
                                          {"key-file", required_argument, NULL, OPT_KEY_FILE},
@@ -185,6 +193,8 @@ static int parse_options(int argc, char **argv, native_shell_options *o, key_sou
     for (int c; (c = getopt_long(argc, argv, "C:d:m:t:vh", LONG, NULL)) != -1;) {
         switch (c) {
         case 'C': o->coordinator = optarg; break;
+        case OPT_LISTEN: o->listen = optarg; break;
+        case OPT_DISCOVER: o->discover = true; break;
         case 'd': o->data_endpoint = optarg; break;
         case 'm': o->model_path = optarg; break;
         case OPT_NAME: o->name = optarg; break;
@@ -234,7 +244,12 @@ static int parse_options(int argc, char **argv, native_shell_options *o, key_sou
         }
     }
     if (optind < argc) return usage_error("unknown argument", argv[optind]);
-    if (!o->coordinator) return usage_error("--connect is missing: the address of the coordinator", NULL);
+    int n_ways = (o->coordinator != NULL) + (o->listen != NULL) + o->discover;
+    if (!n_ways)
+        return usage_error("--connect is missing: the address of the coordinator (or --discover, or --listen, where it calls)",
+                           NULL);
+    if (n_ways > 1)
+        return usage_error("--connect knows the coordinator, --discover looks for it, --listen waits for it: one of them", NULL);
     return -1;
 }
 
@@ -257,7 +272,8 @@ int main(int argc, char **argv)
     if (from.text && !*from.text) from.text = NULL; /* an empty one counts as unset */
     if (from.path && !*from.path) from.path = NULL;
     int code = parse_options(argc, argv, &o, &from);
-    if (code < 0 && strncmp(o.coordinator, "ipc://", 6) != 0) code = read_key(&from, &key, &o); /* ipc has none */
+    if (code < 0 && (!o.coordinator || strncmp(o.coordinator, "ipc://", 6) != 0))
+        code = read_key(&from, &key, &o); /* ipc has none */
     if (code >= 0) return code;
     if (o.name && (!*o.name || strlen(o.name) > FRAME_MAX_NAME)) return usage_error("--name takes 1 to 128 bytes", o.name);
     if (o.name)

@@ -68,7 +68,13 @@ static void hear_error(shell *s, const worker_message *m)
     }
     uint64_t now = shell_now_ms();
     if (!s->refused_ms) s->refused_ms = now;
-    if (now - s->refused_ms >= REFUSAL_MS) yl_fail(&s->failure, YL_EPEER, "%s", cause.msg);
+    if (now - s->refused_ms < REFUSAL_MS) return;
+    if (!s->links.is_listening) {
+        yl_fail(&s->failure, YL_EPEER, "%s", cause.msg);
+        return;
+    }
+    shell_say(s, 0, "%s", cause.msg); /* the next one may not */
+    shell_hang_up(s);
 }
 
 static void meet_coordinator(shell *s)
@@ -94,6 +100,7 @@ bool shell_hear(shell *s, letter *l)
     }
     meet_coordinator(s);
     if (kind != FRAME_HEARTBEAT || frame_decode(&f, s->scratch, m.data, m.n_bytes, NULL)) return false;
+    s->coordinator_instance = f.heartbeat.instance;
     frame answer = {.kind = FRAME_HEARTBEAT, .epoch = f.epoch};
     answer.heartbeat = (frame_heartbeat){.instance = s->instance,
                                          .steps = native_compute_steps(s->compute),
@@ -122,23 +129,37 @@ static void on_refused_handshake(shell *s, link_event event)
             "%s does not let this worker in: it wants its cluster's key (give it by --key-file, --key or $YLLAMA_KEY), or is no "
             "coordinator",
             address);
-    if (!s->was_accepted)
+    if (!s->was_accepted && !s->links.beacons) /* another beacon may say better */
         s->failure = cause;
     else if (strcmp(cause.msg, s->refusal.msg) != 0)
         shell_say(s, 0, "%s", cause.msg);
     s->refusal = cause;
 }
 
-static void lose_coordinator(shell *s)
+static void forget_coordinator(shell *s)
 {
-    if (s->has_coordinator) shell_tell_status(s, "waiting for", "");
+    bool had = s->has_coordinator;
     s->has_coordinator = false;
+    shell_hang_up(s);
+    if (had) shell_tell_status(s, "waiting for", "");
+}
+
+void shell_lose_coordinator(shell *s)
+{
+    if (s->has_coordinator)
+        shell_say(s, 1, "the coordinator at %s has left: waiting for the next one", s->links.coordinator_address);
+    forget_coordinator(s);
 }
 
 void shell_watch_control(shell *s)
 {
+    if (s->links.is_listening) {
+        shell_watch_callers(s);
+        return;
+    }
     for (link_event event; (event = link_watch_next(s->links.watch)) != LINK_NOTHING;) {
         bool was_connected = s->is_connected;
+        if (event == LINK_UNANSWERED) continue; /* not connected for a while: shell_check_coordinator says so */
         s->is_connected = event == LINK_UP;
         if (s->is_connected) {
             s->n_refusals = 0;
@@ -146,9 +167,7 @@ void shell_watch_control(shell *s)
             continue;
         }
         if (was_connected) s->nobody_ms = shell_now_ms() + SHELL_NOBODY_MS;
-        if (event == LINK_DOWN && s->has_coordinator)
-            shell_say(s, 1, "the coordinator at %s has left: waiting for the next one", s->links.coordinator_address);
-        if (event == LINK_DOWN) lose_coordinator(s);
+        if (event == LINK_DOWN) shell_lose_coordinator(s);
         if (event != LINK_DOWN) on_refused_handshake(s, event);
     }
 }
@@ -168,10 +187,15 @@ bool shell_check_coordinator(shell *s, uint64_t now, yl_status *status, yl_error
             return false;
         }
         if (s->has_coordinator) shell_say(s, 1, "the coordinator at %s is silent: waiting for it", address);
-        lose_coordinator(s);
+        forget_coordinator(s);
     }
-    if (!s->is_connected && now >= s->nobody_ms) {
-        shell_say(s, 1, "nobody answers at %s: waiting (is yllama running there with --workers, and the port open?)", address);
+    if (!s->is_connected && !s->links.is_listening && now >= s->nobody_ms) {
+        if (s->links.beacons)
+            shell_say(
+                s, 1,
+                "no coordinator is found: waiting (does yllama run on this network with --workers N --discover, and this key?)");
+        else
+            shell_say(s, 1, "nobody answers at %s: waiting (is yllama running there with --workers, and the port open?)", address);
         s->nobody_ms = now + NOBODY_AGAIN_MS;
     }
     if (s->is_connected && !s->has_coordinator && now - s->hello_ms >= SHELL_HELLO_INTERVAL_MS) send_hello(s);

@@ -45,7 +45,7 @@ static uint64_t resident(void *ctx, uint64_t *peak)
 
 void shell_send_control(shell *s, letter *l)
 {
-    if (letter_send(l, s->links.control)) return;
+    if (s->links.is_listening ? shell_send_to_caller(s, l) : letter_send(l, s->links.control)) return;
     shell_say(s, 0, "the coordinator takes no more frames: one was dropped");
     letter_free(l);
 }
@@ -106,7 +106,7 @@ static void tell_loading(shell *s, uint64_t now)
 
 static void receive_control(shell *s)
 {
-    for (letter *l; (l = letter_receive(s->letters, s->links.control));) {
+    for (letter *l; (l = s->links.is_listening ? shell_receive_call(s) : letter_receive(s->letters, s->links.control));) {
         s->heard_ms = shell_now_ms();
         if (shell_hear(s, l))
             letter_free(l);
@@ -167,13 +167,14 @@ static yl_status loop(shell *s, yl_error *err)
     s->nobody_ms = s->heard_ms + SHELL_NOBODY_MS;
     while (!*s->options->stop) {
         void *door = link_hub_door(s->links.hub);
-        zmq_pollitem_t items[7] = {{.socket = s->links.control, .events = ZMQ_POLLIN},
+        zmq_pollitem_t items[8] = {{.socket = s->links.control, .events = ZMQ_POLLIN},
                                    {.socket = s->links.data, .events = ZMQ_POLLIN},
                                    /* What waits there comes after a frame that is stalled. */
                                    {.fd = mailbox_fd(s->out), .events = s->stalled ? 0 : ZMQ_POLLIN},
                                    {.socket = link_watch_socket(s->links.watch), .events = ZMQ_POLLIN}};
         int n_items = 4;
         if (door) items[n_items++] = (zmq_pollitem_t){.socket = door, .events = ZMQ_POLLIN};
+        if (s->links.beacons) items[n_items++] = (zmq_pollitem_t){.fd = beacon_listener_fd(s->links.beacons), .events = ZMQ_POLLIN};
         if (s->next_watch) items[n_items++] = (zmq_pollitem_t){.socket = link_watch_socket(s->next_watch), .events = ZMQ_POLLIN};
         if (s->stalled) items[n_items++] = (zmq_pollitem_t){.socket = s->next, .events = ZMQ_POLLOUT};
         if (zmq_poll(items, n_items, SHELL_HELLO_INTERVAL_MS) < 0 && zmq_errno() != EINTR)
@@ -186,6 +187,7 @@ static yl_status loop(shell *s, yl_error *err)
         if (!take_letters(s, &status, err)) break;
         uint64_t now = shell_now_ms();
         shell_check_next(s, now);
+        shell_discover(s, now);
         if (!shell_check_coordinator(s, now, &status, err)) break;
         tell_loading(s, now);
         native_notify_watchdog(&s->notify, now, native_compute_has_moved(s->compute));
@@ -305,7 +307,10 @@ yl_status native_shell_run(const native_shell_options *options, yl_error *err)
     if (s.cache) env.store = native_cache_view(s.cache);
     if (!status) status = native_compute_start(&s.compute, &env, s.letters, s.in, s.out, err);
     if (!status) {
-        shell_say(&s, 1, "is '%s', takes data at %s, looks for the coordinator at %s", s.links.name, s.links.data_address,
+        shell_say(&s, 1, "is '%s', takes data at %s, %s %s", s.links.name, s.links.data_address,
+                  s.links.is_listening ? "waits for"
+                  : s.links.beacons    ? "looks for"
+                                       : "looks for the coordinator at",
                   s.links.coordinator_address);
         native_notify_ready(&s.notify);
         shell_tell_status(&s, "waiting for", "");

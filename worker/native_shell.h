@@ -1,7 +1,8 @@
 /* native_shell.h: a worker as a process: ZeroMQ sockets on one thread, the computing on another.
  *
- * The calling thread owns the sockets: control (DEALER, to the coordinator), data in (PULL), data out (PUSH, to the next stage). It
- * answers HEARTBEAT at once, whatever the other thread computes, so that a long prompt does not look like a dead worker. */
+ * The calling thread owns the sockets: control (DEALER, to the coordinator; or a ROUTER that coordinators call), data in (PULL),
+ * data out (PUSH, to the next stage). It answers HEARTBEAT at once, whatever the other thread computes, so that a long prompt does
+ * not look like a dead worker. */
 #ifndef YL_NATIVE_SHELL_H
 #define YL_NATIVE_SHELL_H
 
@@ -12,7 +13,9 @@
 
 typedef struct native_shell_options {
     const char *name;          /* of this worker; NULL: the host's and the data port */
-    const char *coordinator;   /* control endpoint to connect to */
+    const char *coordinator;   /* control endpoint to connect to, or NULL: */
+    const char *listen;        /* where coordinators call this worker, or NULL: */
+    bool discover;             /* look for one of its cluster on the local network (beacon.h) */
     const char *data_endpoint; /* to bind the data socket to; a tcp port may be '*'; NULL: see native_links_open */
     const char *advertise;     /* the host by which others reach that; NULL: as the coordinator sees us */
     const cluster_key *key;    /* NULL: none, which only local addresses do without is_insecure */

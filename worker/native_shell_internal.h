@@ -2,6 +2,8 @@
  *
  *   native_shell.c        the loop over everything, and what lies around it
  *   native_coordinator.c  the coordinator: HELLO, whether it lets us in, when it comes and goes
+ *   native_caller.c       where the worker listens: who calls, and that one is served at a time
+ *   native_discover.c     which coordinator on the local network is ours
  *   native_next.c         the link to the next stage */
 #ifndef YL_NATIVE_SHELL_INTERNAL_H
 #define YL_NATIVE_SHELL_INTERNAL_H
@@ -21,16 +23,18 @@ typedef struct shell {
     uint64_t instance;
     uint64_t next_epoch; /* of the link to the next stage */
     bool next_is_up;
-    uint64_t next_deadline_ms; /* it must be up, or have taken the stalled frame, by then; 0: none */
-    letter *stalled;           /* a frame that the next stage's socket did not take yet */
-    bool is_connected;         /* control has shaken hands */
-    bool has_coordinator;      /* it answered, and was not silent since */
-    bool was_accepted;         /* by some coordinator, ever */
-    uint32_t n_refusals;       /* of our handshake, in a row */
-    uint64_t refused_ms;       /* since when a coordinator refuses our HELLO; 0: it does not */
-    yl_error refusal;          /* what was said of it last */
-    yl_error failure;          /* a reason to end */
+    uint64_t next_deadline_ms;     /* it must be up, or have taken the stalled frame, by then; 0: none */
+    letter *stalled;               /* a frame that the next stage's socket did not take yet */
+    bool is_connected;             /* control has shaken hands */
+    bool has_coordinator;          /* it answered, and was not silent since */
+    bool was_accepted;             /* by some coordinator, ever */
+    uint64_t coordinator_instance; /* of its last HEARTBEAT */
+    uint32_t n_refusals;           /* of our handshake, in a row */
+    uint64_t refused_ms;           /* since when a coordinator refuses our HELLO; 0: it does not */
+    yl_error refusal;              /* what was said of it last */
+    yl_error failure;              /* a reason to end */
     uint64_t heard_ms, hello_ms, nobody_ms;
+    uint64_t tried_ms, refresh_ms; /* when a coordinator that was found was last connected to; interfaces are looked at again */
     native_notify notify;
     limit_probe *probe;                   /* measures this machine; NULL: a local worker, or it is done */
     machine_limits limits;                /* what it measured; all 0: it could not */
@@ -70,6 +74,20 @@ bool shell_hear(shell *s, letter *l);
 void shell_watch_control(shell *s);
 /* Says HELLO when it is due. False: leave, for a reason. */
 bool shell_check_coordinator(shell *s, uint64_t now, yl_status *status, yl_error *err);
+
+/* The coordinator's connection closed. */
+void shell_lose_coordinator(shell *s);
+
+/* native_caller.c, for links.is_listening */
+letter *shell_receive_call(shell *s); /* the next frame of the coordinator that called; NULL: there is none */
+/* Sends to it; as letter_send. A letter for one that has left is gone. */
+bool shell_send_to_caller(shell *s, letter *l);
+void shell_watch_callers(shell *s);
+/* The next one may call. Nothing when this worker does not listen. */
+void shell_hang_up(shell *s);
+
+/* native_discover.c: hears beacons, and connects to where they say. Nothing when the coordinator's address is known. */
+void shell_discover(shell *s, uint64_t now);
 
 /* native_next.c */
 void shell_close_next(shell *s);

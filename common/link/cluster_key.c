@@ -119,6 +119,20 @@ yl_status cluster_key_read_file(cluster_key *out, const char *path, yl_error *er
     return status;
 }
 
+yl_status cluster_key_tag(uint8_t out[CLUSTER_TAG_BYTES], const cluster_key *key, yl_error *err)
+{
+    static const char PURPOSE[] = "yllama cluster 1: tag ";
+    uint8_t hash[EVP_MAX_MD_SIZE];
+    char text[sizeof PURPOSE + CURVE_KEY_BYTES];
+    memset(out, 0, CLUSTER_TAG_BYTES);
+    if (!key) return YL_OK;
+    int n = snprintf(text, sizeof text, "%s%s", PURPOSE, key->listening_public);
+    if (!EVP_Digest(text, (size_t)n, hash, NULL, EVP_sha256(), NULL))
+        return yl_fail(err, YL_ENOMEM, "no memory for a cluster's tag");
+    memcpy(out, hash, CLUSTER_TAG_BYTES);
+    return YL_OK;
+}
+
 void cluster_key_wipe(void *secret, size_t n_bytes)
 {
     OPENSSL_cleanse(secret, n_bytes);

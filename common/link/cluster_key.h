@@ -7,10 +7,11 @@
 #define YL_CLUSTER_KEY_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "status.h"
 
-enum { CLUSTER_KEY_TEXT_BYTES = 77, CURVE_KEY_BYTES = 41 };
+enum { CLUSTER_KEY_TEXT_BYTES = 77, CURVE_KEY_BYTES = 41, CLUSTER_TAG_BYTES = 16 };
 
 /* The pairs, in Z85 as ZeroMQ takes them. Secret as the key itself. */
 typedef struct cluster_key {
@@ -25,6 +26,10 @@ yl_status cluster_key_generate(char out[CLUSTER_KEY_TEXT_BYTES], yl_error *err);
 yl_status cluster_key_parse(cluster_key *out, const char *text, yl_error *err);
 /* The same from a file that holds nothing else. YL_EIO: it cannot be read. */
 yl_status cluster_key_read_file(cluster_key *out, const char *path, yl_error *err);
+
+/* What tells clusters from each other, and may be known to anybody: of the public key of those that listen. NULL: zeros, the tag of
+ * all that go without a key. YL_ENOMEM. */
+yl_status cluster_key_tag(uint8_t out[CLUSTER_TAG_BYTES], const cluster_key *key, yl_error *err);
 
 /* Overwrites a secret: a key, or its text where it stands in a command line. */
 void cluster_key_wipe(void *secret, size_t n_bytes);

@@ -84,6 +84,40 @@ yl_status endpoint_parse(endpoint *out, const char *text, uint16_t default_port,
     return strncmp(text, "tcp://", 6) ? no_address(text, err) : parse_tcp(out, text + 6, text, default_port, err);
 }
 
+/* One of a list: tcp, and somebody's. */
+static yl_status parse_item(endpoint *out, const char *text, size_t n, uint16_t default_port, yl_error *err)
+{
+    static const char SCHEME[] = "tcp://";
+    char item[ENDPOINT_BYTES];
+    bool has_scheme = memmem(text, n, "://", 3) != NULL;
+    int length = snprintf(item, sizeof item, "%s%.*s", has_scheme ? "" : SCHEME, n < sizeof item ? (int)n : (int)sizeof item, text);
+    if (length < 0 || (size_t)length >= sizeof item) return no_address(text, err);
+    yl_status status = endpoint_parse(out, item, default_port, err);
+    if (!status && (!out->is_tcp || endpoint_is_wildcard(out) || !out->port))
+        status = yl_fail(err, YL_EINVAL, "'%.*s' names no machine and port", MAX_SHOWN, item);
+    return status;
+}
+
+yl_status endpoint_parse_list(endpoint *out, size_t max, size_t *n, const char *text, uint16_t default_port, yl_error *err)
+{
+    *n = 0;
+    for (const char *at = text, *end;; at = end + 1) {
+        endpoint e, before;
+        end = at + strcspn(at, ",");
+        yl_status status = parse_item(&e, at, (size_t)(end - at), default_port, err);
+        if (!status && *n == max) status = yl_fail(err, YL_EINVAL, "more than %zu addresses", max);
+        for (const char *other = text; !status && other < at; other += strcspn(other, ",") + 1) {
+            status = parse_item(&before, other, strcspn(other, ","), default_port, err);
+            if (!status && before.port == e.port && !strcmp(before.host, e.host))
+                status = yl_fail(err, YL_EINVAL, "'%.*s' is there twice", (int)(end - at < MAX_SHOWN ? end - at : MAX_SHOWN), at);
+        }
+        if (status) return status;
+        if (out) out[*n] = e;
+        (*n)++;
+        if (!*end) return YL_OK;
+    }
+}
+
 void endpoint_format(char out[ENDPOINT_BYTES], const endpoint *e)
 {
     char port[8] = "*";

@@ -3,6 +3,7 @@
 #define YL_ENDPOINT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "status.h"
@@ -21,6 +22,10 @@ typedef struct endpoint {
 
 /* Reads an address. default_port: for tcp without one; 0: it must be there. YL_EINVAL says what an address looks like. */
 yl_status endpoint_parse(endpoint *out, const char *text, uint16_t default_port, yl_error *err);
+
+/* Reads addresses with commas between them, "host:7620,[::1],tcp://host" (tcp:// may be left out), into out[*n]; NULL: they are
+ * only counted. YL_EINVAL: one is no address of a machine, is there twice, or there are more than max. */
+yl_status endpoint_parse_list(endpoint *out, size_t max, size_t *n, const char *text, uint16_t default_port, yl_error *err);
 
 /* Writes it. Whatever endpoint_parse gave fits, with any port. */
 void endpoint_format(char out[ENDPOINT_BYTES], const endpoint *e);

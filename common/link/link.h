@@ -42,11 +42,14 @@ typedef enum link_event {
     LINK_NOTHING,
     LINK_UP,             /* shaken hands: messages flow */
     LINK_DOWN,           /* was up, and is closed */
+    LINK_UNANSWERED,     /* a socket that connects: nobody listens there, or no way leads there. It is tried again */
     LINK_OTHER_SECURITY, /* the other side has a key and we have none, or the other way round */
     LINK_REFUSED         /* the other side does not know our key, or does not speak ZeroMQ */
 } link_event;
 
 typedef struct link_watch link_watch;
+
+enum { LINK_COMPLAINT_BYTES = 384 };
 
 /* Watches a socket that was not bound or connected yet. */
 yl_status link_watch_new(link_watch **out, link_hub *h, void *socket, yl_error *err);
@@ -56,7 +59,19 @@ void link_watch_free(link_watch *w);
 void *link_watch_socket(const link_watch *w); /* readable when something happened */
 /* The next thing that happened, LINK_NOTHING when there is none. */
 link_event link_watch_next(link_watch *w);
-/* The address of who was refused by the last event at a socket that listens; "somebody" if it is not known any more. */
+/* Who the last event is about: at a socket that listens the address of who came, at one that connects where it was to go, as
+ * link_connect was told (or with a number for a name). "somebody" if it is not known any more. */
 const char *link_watch_peer(const link_watch *w);
+/* The descriptor of the connection that the last LINK_DOWN is about: what zmq_msg_get tells of its messages as ZMQ_SRCFD. */
+int link_watch_fd(const link_watch *w);
+/* Who is at the other end of that connection (as link_watch_peer); "" if it is not known. */
+const char *link_watch_peer_of(const link_watch *w, int fd);
+/* Is there a connection to this address, whether or not it has shaken hands? Of a socket that connects. */
+bool link_watch_is_open(const link_watch *w, const char *address);
+
+/* Of a refusal at a socket that listens: a sentence for the log. self, other: what they call themselves, "worker". False: it is no
+ * refusal, or nothing new: whoever is refused tries again, several times a second. now_ms: monotonic. */
+bool link_watch_complaint(link_watch *w, link_event event, const char *self, const char *other, uint64_t now_ms,
+                          char out[LINK_COMPLAINT_BYTES]);
 
 #endif

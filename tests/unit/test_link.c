@@ -117,6 +117,32 @@ static void random_texts_do_no_harm(void **state)
     assert_true(n_taken > 100);
 }
 
+static void lists_of_addresses(void **state)
+{
+    (void)state;
+    endpoint list[3];
+    size_t n;
+    yl_error err;
+    assert_int_equal(endpoint_parse_list(list, 3, &n, "hostA,tcp://hostB:1,[::1]:2", 7620, NULL), YL_OK);
+    assert_int_equal(n, 3);
+    static const char *const HOSTS[] = {"hostA", "hostB", "::1"};
+    static const uint16_t PORTS[] = {7620, 1, 2};
+    for (size_t i = 0; i < n; i++) {
+        assert_true(list[i].is_tcp);
+        assert_string_equal(list[i].host, HOSTS[i]);
+        assert_int_equal(list[i].port, PORTS[i]);
+    }
+    assert_int_equal(endpoint_parse_list(NULL, 3, &n, "a,a:1", 7620, NULL), YL_OK);
+    assert_int_equal(n, 2);
+    static const char *const BAD[] = {"",          ",",         "a,",  "a,,b",    "a,b,c,d",      "a,tcp://a:7620",
+                                      "a:1,b,a:1", "*",         "a:*", "0.0.0.0", "ipc:///tmp/x", "::1:7620",
+                                      "a b",       "udp://a:1", "a:0", "[::]:1"};
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+        if (!endpoint_parse_list(list, 3, &n, BAD[i], 7620, &err)) fail_msg("'%s' was taken", BAD[i]);
+        assert_int_equal(err.status, YL_EINVAL);
+    }
+}
+
 static endpoint parsed(const char *text)
 {
     endpoint e;
@@ -368,11 +394,17 @@ static void what_the_system_refuses_is_said(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(addresses_are_read_and_written),   cmocka_unit_test(what_is_no_address_is_refused),
-        cmocka_unit_test(random_texts_do_no_harm),          cmocka_unit_test(whose_machine_an_address_is),
-        cmocka_unit_test(keys_say_what_is_wrong_with_them), cmocka_unit_test(a_key_stands_for_the_same_pairs_for_ever),
-        cmocka_unit_test(keys_are_read_from_files),         cmocka_unit_test(only_who_knows_the_key_gets_through),
-        cmocka_unit_test(large_messages_are_not_taken),     cmocka_unit_test(what_the_system_refuses_is_said),
+        cmocka_unit_test(addresses_are_read_and_written),
+        cmocka_unit_test(what_is_no_address_is_refused),
+        cmocka_unit_test(lists_of_addresses),
+        cmocka_unit_test(random_texts_do_no_harm),
+        cmocka_unit_test(whose_machine_an_address_is),
+        cmocka_unit_test(keys_say_what_is_wrong_with_them),
+        cmocka_unit_test(a_key_stands_for_the_same_pairs_for_ever),
+        cmocka_unit_test(keys_are_read_from_files),
+        cmocka_unit_test(only_who_knows_the_key_gets_through),
+        cmocka_unit_test(large_messages_are_not_taken),
+        cmocka_unit_test(what_the_system_refuses_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
