@@ -7,6 +7,7 @@
 
 #include "cpus.h"
 
+#include <stdlib.h>
 #include <time.h>
 
 enum { ANSWER_MS = 500 }; /* for an answer to the first HEARTBEAT; who takes longer is placed as if that were not known */
