@@ -113,13 +113,13 @@ typedef struct frame_assign {
     uint32_t n_seq;    /* sequences: ids are 0 ... n_seq - 1 */
     uint32_t max_rows; /* of a FORWARD, at most FRAME_MAX_ROWS */
     kv_type kv_type_k, kv_type_v;
-    wire_type wire; /* of all activations in this chain, in and out */
     frame_load load;
     frame_bin model_id;      /* 32 bytes */
     frame_bin next_endpoint; /* string: the next stage's data endpoint, or the coordinator's for the last: connect a PUSH to it */
     uint32_t heartbeat_ms;   /* the coordinator sends one so often; 0: never (a canister) */
     uint32_t n_tensors;
     const frame_tensor *tensors; /* all that the slice needs and the model has, in slice_range order */
+    wire_type wire;              /* of all activations in this chain, in and out */
 } frame_assign;
 
 /* worker -> coordinator, control: send me these bytes of tensor `tensor` (index into ASSIGN's list). At most 8 are open at a time.

@@ -166,12 +166,12 @@ static void take_assign(field_reader *r, frame_scratch *scratch, frame_assign *a
     a->max_rows = field_u32(r, "max_rows", 1, FRAME_MAX_ROWS);
     a->kv_type_k = take_kv_type(r, "kv_type_k", &a->hp);
     a->kv_type_v = take_kv_type(r, "kv_type_v", &a->hp);
-    a->wire = take_wire(r, &a->hp);
     a->load = field_u32(r, "load", FRAME_LOAD_MMAP, FRAME_LOAD_CACHE);
     a->model_id = field_bin(r, "model_id", FRAME_ID_BYTES, FRAME_ID_BYTES);
     a->next_endpoint = field_str(r, "next_endpoint", 0, FRAME_MAX_ENDPOINT);
     a->heartbeat_ms = field_u32(r, "heartbeat_ms", 0, FRAME_MAX_HEARTBEAT_MS);
     take_tensors(r, scratch, a);
+    a->wire = take_wire(r, &a->hp);
 }
 
 /* No tensor is longer: 2^44 elements of at most 4 bytes. */

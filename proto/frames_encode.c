@@ -179,12 +179,12 @@ static void pack_assign(msgpack_packer *p, const frame *f)
     pack_u64(p, a->max_rows);
     pack_u64(p, a->kv_type_k);
     pack_u64(p, a->kv_type_v);
-    pack_u64(p, a->wire);
     pack_u64(p, a->load);
     pack_bin(p, a->model_id);
     pack_str(p, a->next_endpoint);
     pack_u64(p, a->heartbeat_ms);
     pack_tensors(p, a->tensors, a->n_tensors);
+    pack_u64(p, a->wire);
 }
 
 static void pack_want_chunk(msgpack_packer *p, const frame *f)
