@@ -30,7 +30,8 @@ yl_status endpoint_set_host(endpoint *e, const char *host, yl_error *err)
 {
     static const char MAPPED[] = "::ffff:";
     size_t n_mapped = sizeof MAPPED - 1;
-    if (!strncmp(host, MAPPED, n_mapped) && strchr(host, '.')) host += n_mapped;
+    struct in_addr v4;
+    if (!strncmp(host, MAPPED, n_mapped) && inet_pton(AF_INET, host + n_mapped, &v4) == 1) host += n_mapped;
     if (!is_host(host)) return yl_fail(err, YL_EINVAL, "'%.*s' is no host: a name, an IPv4 or an IPv6 address", MAX_SHOWN, host);
     snprintf(e->host, sizeof e->host, "%s", host);
     return YL_OK;

@@ -124,9 +124,11 @@ static int choose_ports(void **state)
 static int end_children(void **state)
 {
     rig *r = *state;
-    child_end(&r->coordinator);
-    child_end(&r->second);
-    for (int i = 0; i < N_WORKERS; i++) child_end(&r->workers[i]);
+    child *all[] = {&r->coordinator, &r->second, &r->workers[0], &r->workers[1], &r->workers[2]};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        child_end(all[i]);
+        *all[i] = (child){0}; /* its descriptors are soon those of others */
+    }
     return 0;
 }
 

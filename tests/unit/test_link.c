@@ -26,10 +26,15 @@ static void addresses_are_read_and_written(void **state)
         uint16_t port;
         const char *again; /* NULL: as it was */
     } CASES[] = {
-        {"tcp://127.0.0.1:7620", "127.0.0.1", 7620, NULL},   {"tcp://box-1.lan:1", "box-1.lan", 1, NULL},
-        {"tcp://box", "box", 7620, "tcp://box:7620"},        {"tcp://*:*", "*", 0, NULL},
-        {"tcp://[::1]:65535", "::1", 65535, NULL},           {"tcp://[fe80::1%eth0]:9", "fe80::1%eth0", 9, NULL},
-        {"tcp://[::]", "::", 7620, "tcp://[::]:7620"},       {"tcp://[::ffff:192.0.2.1]:5", "192.0.2.1", 5, "tcp://192.0.2.1:5"},
+        {"tcp://127.0.0.1:7620", "127.0.0.1", 7620, NULL},
+        {"tcp://box-1.lan:1", "box-1.lan", 1, NULL},
+        {"tcp://box", "box", 7620, "tcp://box:7620"},
+        {"tcp://*:*", "*", 0, NULL},
+        {"tcp://[::1]:65535", "::1", 65535, NULL},
+        {"tcp://[fe80::1%eth0]:9", "fe80::1%eth0", 9, NULL},
+        {"tcp://[::]", "::", 7620, "tcp://[::]:7620"},
+        {"tcp://[::ffff:192.0.2.1]:5", "192.0.2.1", 5, "tcp://192.0.2.1:5"},
+        {"tcp://[::ffff:::ffff:0.0.]:5", "::ffff:::ffff:0.0.", 5, NULL}, /* what it is is the resolver's to say */
         {"ipc:///tmp/x/control", "/tmp/x/control", 0, NULL},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
