@@ -70,9 +70,11 @@ static void complain(const cluster *c, dialled *d, const char *format, ...)
 static void complain_of_handshake(const cluster *c, dialled *d)
 {
     if (link_hub_door(c->hub))
-        complain(c, d, "the worker at %s does not let this coordinator in: it has another key, or is no yllama-worker", d->address);
+        complain(c, d, "the worker at %s does not let this coordinator in: it has another key or none, or is no yllama-worker",
+                 d->address);
     else
-        complain(c, d, "what listens at %s is no yllama-worker that was started with --listen", d->address);
+        complain(c, d, "what listens at %s wants its cluster's key, or is no yllama-worker that was started with --listen",
+                 d->address);
 }
 
 void cluster_dial_note(cluster *c, link_event event)
