@@ -53,10 +53,6 @@ static yl_status settle_options(engine *e, yl_error *err)
         return yl_fail(err, YL_EUNSUPPORTED,
                        "%s: --wire %s has blocks of 32 values, and rows of %u are no multiple of that: use f16", o->model_path,
                        wire_type_name(o->wire), e->hp.n_embd);
-    if (o->wire != WIRE_F32 && e->n_stages > 1)
-        engine_log(e, ENGINE_LOG_WARN,
-                   "--wire %s: what travels between workers is rounded, so the text depends on where the model is cut",
-                   wire_type_name(o->wire));
     if (e->n_ctx > HPARAMS_MAX_CTX)
         return yl_fail(err, YL_ELIMIT, "a context of %u positions: at most %d", e->n_ctx, HPARAMS_MAX_CTX);
     if (trained && e->n_ctx > trained)
@@ -379,6 +375,14 @@ static yl_status read_model(engine *e, yl_error *err)
     return status;
 }
 
+static void warn_of_rounding(const engine *e)
+{
+    if (e->o.wire != WIRE_F32 && e->n_stages > 1)
+        engine_log(e, ENGINE_LOG_WARN,
+                   "--wire %s: what travels between workers is rounded, so the text depends on where the model is cut",
+                   wire_type_name(e->o.wire));
+}
+
 yl_status engine_begin(engine **out, const engine_options *options, yl_error *err)
 {
     *out = NULL;
@@ -392,6 +396,7 @@ yl_status engine_begin(engine **out, const engine_options *options, yl_error *er
     if (!status) status = make_pipeline(e, err);
     if (!status) status = engine_watch_init(e, err);
     if (!status) status = e->o.n_join ? engine_gather(e, err) : start_workers(e, err);
+    if (!status) warn_of_rounding(e);
     if (!status) pipeline_restart(e->pipeline, e->n_stages);
     if (!status) status = engine_assign(e, err);
     if (status) {

@@ -222,7 +222,8 @@ static void begin_probe(shell *s)
 {
     yl_error cause;
     uint64_t available = memory_use_available();
-    bool is_local = strncmp(s->options->coordinator, "ipc://", 6) == 0;
+    const char *coordinator = s->options->coordinator; /* NULL: it calls, or is looked for */
+    bool is_local = coordinator && strncmp(coordinator, "ipc://", 6) == 0;
     if (is_local || (available && available < PROBE_NEEDS_BYTES)) return;
     if (limit_probe_new(&s->probe, MACHINE_METER_PLACEMENT, &cause)) shell_say(s, 1, "%s", cause.msg);
 }
