@@ -82,6 +82,7 @@ static void fill_spec(engine_places *p, const engine *e)
                                .links = p->machines.links,
                                .n_seq = e->o.n_seq,
                                .n_past = PREDICTION_PAST < e->n_ctx ? PREDICTION_PAST : e->n_ctx,
+                               .wire = e->o.wire,
                                .objective = e->o.n_seq > 1 ? PLACEMENT_THROUGHPUT : PLACEMENT_LATENCY};
 }
 

@@ -67,7 +67,7 @@ async function startChain(nStages, rtt) {
 
 // A command of yllama over the chain: what it printed.
 async function run(command, nStages, list) {
-    const child = spawn(bin('yllama'), [command, '-m', args.model, '--workers', nStages, '--listen', `tcp://127.0.0.1:${port}`,
+    const child = spawn(bin('yllama'), [command, '-m', args.model, '--workers', nStages, '--layers', 'even', '--listen', `tcp://127.0.0.1:${port}`,
         '--result-port', port + 1, '--wire', args.wire, ...list].map(String), {stdio: ['ignore', 'pipe', 'pipe']});
     let out = '', said = '';
     child.stdout.on('data', (text) => (out += text));
