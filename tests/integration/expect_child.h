@@ -18,7 +18,20 @@
 
 #include "child.h"
 
-enum { PATIENCE_MS = 60000 };
+enum { PATIENCE_MS = 60000, CHILD_MAX_ARGS = 64 };
+
+/* Ends what the child was, and starts a program with these arguments (the last one NULL; none: NULL) and then those of the list
+ * (the last one NULL). */
+static inline void start_child(child *c, const char *tmp_dir, const char *program, const char *const *first, va_list more)
+{
+    const char *argv[CHILD_MAX_ARGS + 1] = {program};
+    size_t n = 1;
+    for (; first && *first && n < CHILD_MAX_ARGS; first++) argv[n++] = *first;
+    while (n < CHILD_MAX_ARGS && (argv[n] = va_arg(more, const char *))) n++;
+    assert_null(argv[n]); /* else there are more */
+    child_end(c);
+    assert_true(child_start(c, argv, NULL, tmp_dir));
+}
 
 /* It ends with this exit code, and has said these words (NULL: any). */
 static inline void expect_end(child *c, int code, const char *words)

@@ -15,16 +15,16 @@
 #include <zmq.h>
 
 #include "beacon.h"
-#include "cluster_key.h"
 #include "expect_child.h"
 #include "frames.h"
+#include "key_file.h"
 #include "model_maker.h"
 #include "scratch_dir.h"
 
 #define YLLAMA YLLAMA_BIN_DIR "/yllama"
 #define WORKER YLLAMA_BIN_DIR "/yllama-worker"
 
-enum { N_WORKERS = 3, MAX_ARGS = 40 };
+enum { N_WORKERS = 3 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define IS_SLOW 1
@@ -48,27 +48,6 @@ typedef struct rig {
     child coordinator, second, workers[N_WORKERS];
 } rig;
 
-static void write_key(const char *path)
-{
-    char text[CLUSTER_KEY_TEXT_BYTES];
-    yl_error err = {0};
-    if (cluster_key_generate(text, &err)) fail_msg("%s", err.msg);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fprintf(f, "%s\n", text);
-    fclose(f);
-}
-
-static void start_list(rig *r, child *c, const char *program, const char *const *first, va_list args)
-{
-    const char *argv[MAX_ARGS] = {program};
-    size_t n = 1;
-    for (; first && *first; first++) argv[n++] = *first;
-    while (n < MAX_ARGS - 1 && (argv[n] = va_arg(args, const char *))) n++;
-    child_end(c);
-    assert_true(child_start(c, argv, NULL, r->dir.path));
-}
-
 /* Worker i, "a" and so on, listens at its port; further flags follow. */
 static void start_worker(rig *r, int i, const char *host, ...)
 {
@@ -78,7 +57,7 @@ static void start_worker(rig *r, int i, const char *host, ...)
     const char *const first[] = {"--listen", address, "--name", name, "-t", "1", NULL};
     va_list args;
     va_start(args, host);
-    start_list(r, &r->workers[i], WORKER, first, args);
+    start_child(&r->workers[i], r->dir.path, WORKER, first, args);
     va_end(args);
     expect_words(&r->workers[i], "waits for a coordinator that calls tcp://");
 }
@@ -90,7 +69,7 @@ static void start_answer(rig *r, child *c, const char *n_tokens, ...)
                                  "--ignore-eos", "--seed", "7",      "-c", "4096", NULL};
     va_list args;
     va_start(args, n_tokens);
-    start_list(r, c, YLLAMA, first, args);
+    start_child(c, r->dir.path, YLLAMA, first, args);
     va_end(args);
 }
 
@@ -125,10 +104,7 @@ static int end_children(void **state)
 {
     rig *r = *state;
     child *all[] = {&r->coordinator, &r->second, &r->workers[0], &r->workers[1], &r->workers[2]};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        child_end(all[i]);
-        *all[i] = (child){0}; /* its descriptors are soon those of others */
-    }
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) child_end(all[i]);
     return 0;
 }
 
@@ -390,7 +366,7 @@ static void start_looking(rig *r, int i, ...)
     const char *const first[] = {"--discover", "--name", name, "-t", "1", NULL};
     va_list args;
     va_start(args, i);
-    start_list(r, &r->workers[i], WORKER, first, args);
+    start_child(&r->workers[i], r->dir.path, WORKER, first, args);
     va_end(args);
 }
 

@@ -39,7 +39,7 @@ enum { N_PROMPT = 6000, STAGE_STEP = 1 };
 static const char N_TOKENS[] = "1000";
 #endif
 
-enum { N_STAGES = 3, N_WORKERS = 5, MAX_ARGS = 40 };
+enum { N_STAGES = 3, N_WORKERS = 5 };
 
 static const char *const NAMES[N_WORKERS] = {"a", "b", "c", "d", "e"};
 
@@ -59,30 +59,27 @@ static void new_address(rig *r)
 /* An answer that is sampled, so that one other bit would make another text soon. The chain's flags follow. */
 static void start_answer(rig *r, int is_long, ...)
 {
-    const char *argv[MAX_ARGS] = {YLLAMA,
-                                  "run",
-                                  "-m",
-                                  r->model,
-                                  "-p",
-                                  is_long ? r->prompt : "abc",
-                                  "-n",
-                                  is_long ? "100" : N_TOKENS,
-                                  "--ignore-eos",
-                                  "--seed",
-                                  "7",
-                                  "--temp",
-                                  "0.9",
-                                  "-c",
-                                  "8192",
-                                  "-ub",
-                                  "16"};
-    size_t n = 17;
+    const char *const first[] = {"run",
+                                 "-m",
+                                 r->model,
+                                 "-p",
+                                 is_long ? r->prompt : "abc",
+                                 "-n",
+                                 is_long ? "100" : N_TOKENS,
+                                 "--ignore-eos",
+                                 "--seed",
+                                 "7",
+                                 "--temp",
+                                 "0.9",
+                                 "-c",
+                                 "8192",
+                                 "-ub",
+                                 "16",
+                                 NULL};
     va_list args;
     va_start(args, is_long);
-    while (n < MAX_ARGS - 1 && (argv[n] = va_arg(args, const char *))) n++;
+    start_child(&r->coordinator, r->dir.path, YLLAMA, first, args);
     va_end(args);
-    child_end(&r->coordinator);
-    assert_true(child_start(&r->coordinator, argv, NULL, r->dir.path));
 }
 
 static void start_worker(rig *r, int i)

@@ -16,9 +16,9 @@
 #include <sys/socket.h>
 #include <zmq.h>
 
-#include "cluster_key.h"
 #include "expect_child.h"
 #include "frames.h"
+#include "key_file.h"
 #include "model_maker.h"
 #include "prng.h"
 #include "scratch_dir.h"
@@ -26,7 +26,7 @@
 #define YLLAMA YLLAMA_BIN_DIR "/yllama"
 #define WORKER YLLAMA_BIN_DIR "/yllama-worker"
 
-enum { N_WORKERS = 3, MAX_ARGS = 40 };
+enum { N_WORKERS = 3 };
 
 /* Tokens that take some seconds. */
 #ifdef __SANITIZE_THREAD__
@@ -41,17 +41,6 @@ typedef struct rig {
     char address[64], wildcard[64]; /* of control */
     child coordinator, workers[N_WORKERS];
 } rig;
-
-static void write_key(const char *path)
-{
-    char text[CLUSTER_KEY_TEXT_BYTES];
-    yl_error err = {0};
-    if (cluster_key_generate(text, &err)) fail_msg("%s", err.msg);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fprintf(f, "%s\n", text);
-    fclose(f);
-}
 
 static int set_up(void **state)
 {
@@ -81,22 +70,11 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Starts a program with these arguments and those of the list (the last one NULL). */
-static void start_list(rig *r, child *c, const char *program, const char *const *first, va_list args)
-{
-    const char *argv[MAX_ARGS] = {program};
-    size_t n = 1;
-    for (; first && *first; first++) argv[n++] = *first;
-    while (n < MAX_ARGS - 1 && (argv[n] = va_arg(args, const char *))) n++;
-    child_end(c);
-    assert_true(child_start(c, argv, NULL, r->dir.path));
-}
-
 static void start(rig *r, child *c, const char *program, ...)
 {
     va_list args;
     va_start(args, program);
-    start_list(r, c, program, NULL, args);
+    start_child(c, r->dir.path, program, NULL, args);
     va_end(args);
 }
 
@@ -106,7 +84,7 @@ static void start_worker(rig *r, int i, const char *address, const char *name, .
     const char *const first[] = {"--connect", address, "--name", name, "-t", "1", NULL};
     va_list args;
     va_start(args, name);
-    start_list(r, &r->workers[i], WORKER, first, args);
+    start_child(&r->workers[i], r->dir.path, WORKER, first, args);
     va_end(args);
 }
 
@@ -129,7 +107,7 @@ static void compute_logits(rig *r, uint8_t logits[LOGIT_BYTES], ...)
     const char *const first[] = {"logits", "-m", r->model, "--tokens", "1 5 9 200 31 7 300", "-o", path, NULL};
     va_list args;
     va_start(args, logits);
-    start_list(r, &r->coordinator, YLLAMA, first, args);
+    start_child(&r->coordinator, r->dir.path, YLLAMA, first, args);
     va_end(args);
     expect_end(&r->coordinator, 0, NULL);
     assert_int_equal(read_file(path, logits, LOGIT_BYTES), LOGIT_BYTES);
@@ -232,7 +210,7 @@ static void start_answer(rig *r, const char *n_tokens, ...)
                                  n_tokens, "--ignore-eos", "--seed", "7",         "-c", "4096", NULL};
     va_list args;
     va_start(args, n_tokens);
-    start_list(r, &r->coordinator, YLLAMA, first, args);
+    start_child(&r->coordinator, r->dir.path, YLLAMA, first, args);
     va_end(args);
     expect_words(&r->coordinator, "waiting for 2 workers");
 }

@@ -47,21 +47,13 @@ static int tear_down(void **state)
     return 0;
 }
 
-enum { MAX_ARGS = 32 };
-
 /* Starts yllama with these arguments (the last one NULL). */
-static child *start(rig *r, const char *input, ...)
+static child *start(rig *r, ...)
 {
-    const char *argv[MAX_ARGS] = {YLLAMA};
     va_list args;
-    va_start(args, input);
-    for (int i = 1; i < MAX_ARGS - 1; i++) {
-        argv[i] = va_arg(args, const char *);
-        if (!argv[i]) break;
-    }
+    va_start(args, r);
+    start_child(&r->child, r->dir.path, YLLAMA, NULL, args);
     va_end(args);
-    child_end(&r->child);
-    assert_true(child_start(&r->child, argv, input, r->dir.path));
     return &r->child;
 }
 
@@ -69,8 +61,8 @@ static child *start(rig *r, const char *input, ...)
  * else does, and a process that was killed is gone only when its last thread is. */
 static child *start_long_answer(rig *r)
 {
-    child *c = start(r, NULL, "run", "-m", r->model, "--local", "2", "-t", "1", "-p", "abc", "-n", "-1", "--ignore-eos",
-                     "--timeout", "2", "-c", "4096", "--no-cache", NULL);
+    child *c = start(r, "run", "-m", r->model, "--local", "2", "-t", "1", "-p", "abc", "-n", "-1", "--ignore-eos", "--timeout", "2",
+                     "-c", "4096", "--no-cache", NULL);
     if (!child_wait_for_output(c, 20, PATIENCE_MS)) fail_msg("no answer: %s", c->err);
     return c;
 }
@@ -97,10 +89,10 @@ static pid_t a_worker(const rig *r)
 static void a_finished_answer_leaves_nothing(void **state)
 {
     rig *r = *state;
-    start(r, NULL, "run", "-m", r->model, "--local", "3", "-p", "abc", "-n", "8", "--ignore-eos", NULL);
+    start(r, "run", "-m", r->model, "--local", "3", "-p", "abc", "-n", "8", "--ignore-eos", NULL);
     expect_clean_end(r, 0, "tokens/s");
     assert_non_null(strstr(r->child.err, "worker-2"));
-    start(r, NULL, "run", "-m", r->model, "--local", "2", "--pin", "-p", "abc", "-n", "8", "--ignore-eos", NULL);
+    start(r, "run", "-m", r->model, "--local", "2", "--pin", "-p", "abc", "-n", "8", "--ignore-eos", NULL);
     expect_clean_end(r, 0, "tokens/s");
 }
 
@@ -147,13 +139,13 @@ static void seeds_reproduce(void **state)
     char first[CHILD_OUTPUT_BYTES];
     static const char *const LOCAL[] = {"1", "2", "4"};
     for (int i = 0; i < 3; i++) {
-        start(r, NULL, "run", "-m", r->model, "--local", LOCAL[i], "-p", "abc", "-n", "40", "--ignore-eos", "--seed", "42",
-              "--temp", "1.5", NULL);
+        start(r, "run", "-m", r->model, "--local", LOCAL[i], "-p", "abc", "-n", "40", "--ignore-eos", "--seed", "42", "--temp",
+              "1.5", NULL);
         expect_clean_end(r, 0, NULL);
         if (i == 0) memcpy(first, r->child.out, sizeof first);
         assert_string_equal(first, r->child.out);
     }
-    start(r, NULL, "run", "-m", r->model, "-p", "abc", "-n", "40", "--ignore-eos", "--seed", "43", "--temp", "1.5", NULL);
+    start(r, "run", "-m", r->model, "-p", "abc", "-n", "40", "--ignore-eos", "--seed", "43", "--temp", "1.5", NULL);
     expect_clean_end(r, 0, NULL);
     assert_string_not_equal(first, r->child.out);
 }
@@ -165,7 +157,7 @@ static void weights_come_either_way(void **state)
     char first[CHILD_OUTPUT_BYTES];
     static const char *const HOW[] = {"--mmap", "--no-mmap", "--no-cache", "--stream-weights"};
     for (int i = 0; i < 4; i++) {
-        start(r, NULL, "run", "-m", r->model, "--local", "2", "-p", "abc", "-n", "20", "--ignore-eos", "--temp", "0", HOW[i], NULL);
+        start(r, "run", "-m", r->model, "--local", "2", "-p", "abc", "-n", "20", "--ignore-eos", "--temp", "0", HOW[i], NULL);
         expect_clean_end(r, 0, NULL);
         if (i == 0) memcpy(first, r->child.out, sizeof first);
         assert_string_equal(first, r->child.out);
@@ -190,33 +182,32 @@ static void a_chat_survives_its_pauses(void **state)
 static void models_that_cannot_be_opened(void **state)
 {
     rig *r = *state;
-    start(r, NULL, "run", "-m", "/nowhere/model.gguf", "-p", "abc", NULL);
+    start(r, "run", "-m", "/nowhere/model.gguf", "-p", "abc", NULL);
     expect_clean_end(r, 1, "/nowhere/model.gguf");
-    start(r, NULL, "run", "-p", "abc", NULL);
+    start(r, "run", "-p", "abc", NULL);
     expect_clean_end(r, 2, "-m");
     struct stat st;
     assert_int_equal(stat(r->model, &st), 0);
     assert_int_equal(truncate(r->model, st.st_size / 2), 0);
-    start(r, NULL, "run", "-m", r->model, "-p", "abc", NULL);
+    start(r, "run", "-m", r->model, "-p", "abc", NULL);
     expect_clean_end(r, 1, "Was the download cut short?");
 }
 
 static void a_context_that_overflows(void **state)
 {
     rig *r = *state;
-    start(r, NULL, "run", "-m", r->model, "-p", "abcdefghijklmnopqrstuvwxyz abcdefghijklmnopqrstuvwxyz", "-c", "16", "-n", "4",
-          NULL);
+    start(r, "run", "-m", r->model, "-p", "abcdefghijklmnopqrstuvwxyz abcdefghijklmnopqrstuvwxyz", "-c", "16", "-n", "4", NULL);
     expect_clean_end(r, 1, "-c");
-    start(r, NULL, "run", "-m", r->model, "-p", "abc", "-c", "16", "-n", "-1", "--ignore-eos", NULL);
+    start(r, "run", "-m", r->model, "-p", "abc", "-c", "16", "-n", "-1", "--ignore-eos", NULL);
     expect_clean_end(r, 0, "context");
-    start(r, NULL, "run", "-m", r->model, "-p", "abc", "-c", "8192", "-n", "1", NULL);
+    start(r, "run", "-m", r->model, "-p", "abc", "-c", "8192", "-n", "1", NULL);
     expect_clean_end(r, 0, "the model was trained for 4096");
 }
 
 static void more_workers_than_layers(void **state)
 {
     rig *r = *state;
-    start(r, NULL, "run", "-m", r->model, "-p", "abc", "--local", "6", NULL);
+    start(r, "run", "-m", r->model, "-p", "abc", "--local", "6", NULL);
     expect_clean_end(r, 2, "take at most 5");
 }
 

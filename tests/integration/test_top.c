@@ -12,15 +12,15 @@
 
 #include <cjson/cJSON.h>
 
-#include "cluster_key.h"
 #include "expect_child.h"
+#include "key_file.h"
 #include "model_maker.h"
 #include "scratch_dir.h"
 
 #define YLLAMA YLLAMA_BIN_DIR "/yllama"
 #define WORKER YLLAMA_BIN_DIR "/yllama-worker"
 
-enum { N_CHILDREN = 3, MAX_ARGS = 32, N_EMBD_BYTES = 4 };
+enum { N_CHILDREN = 3, N_EMBD_BYTES = 4 };
 
 typedef struct rig {
     scratch_dir dir;
@@ -55,16 +55,10 @@ static int tear_down(void **state)
 
 static void start(rig *r, child *c, const char *program, ...)
 {
-    const char *argv[MAX_ARGS] = {program};
     va_list args;
     va_start(args, program);
-    for (int i = 1; i < MAX_ARGS - 1; i++) {
-        argv[i] = va_arg(args, const char *);
-        if (!argv[i]) break;
-    }
+    start_child(c, r->dir.path, program, NULL, args);
     va_end(args);
-    child_end(c);
-    assert_true(child_start(c, argv, NULL, r->dir.path));
 }
 
 /* Two local workers, which answer for longer than any test looks. */
@@ -152,23 +146,12 @@ static void it_ends_with_the_chain(void **state)
     expect_end(&r->top, 3, "you run no coordinator");
 }
 
-static void write_key(const rig *r, char path[SCRATCH_PATH_BYTES], const char *name)
-{
-    char text[CLUSTER_KEY_TEXT_BYTES];
-    yl_error err = {0};
-    if (cluster_key_generate(text, &err)) fail_msg("%s", err.msg);
-    FILE *f = fopen(scratch_dir_path(&r->dir, path, name), "w");
-    assert_non_null(f);
-    fprintf(f, "%s\n", text);
-    fclose(f);
-}
-
 static void a_chain_with_a_key_shows_itself_to_who_has_it(void **state)
 {
     rig *r = *state;
     char key[SCRATCH_PATH_BYTES], other[SCRATCH_PATH_BYTES], address[64];
-    write_key(r, key, "key");
-    write_key(r, other, "other");
+    write_key(scratch_dir_path(&r->dir, key, "key"));
+    write_key(scratch_dir_path(&r->dir, other, "other"));
     snprintf(address, sizeof address, "tcp://127.0.0.1:%u", free_port());
     start(r, &r->children[0], YLLAMA, "run", "-m", r->model, "--workers", "2", "--listen", address, "--key-file", key, "-p", "abc",
           "-n", "60000", "--ignore-eos", "-c", "65536", "--draft", "none", NULL);

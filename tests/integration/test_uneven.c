@@ -25,7 +25,7 @@
 #define YLLAMA YLLAMA_BIN_DIR "/yllama"
 #define WORKER YLLAMA_BIN_DIR "/yllama-worker"
 
-enum { N_WORKERS = 3, MAX_ARGS = 40, LOGIT_BYTES = 7 * 320 * 4 };
+enum { N_WORKERS = 3, LOGIT_BYTES = 7 * 320 * 4 };
 
 /* MiB that are enough for one layer and for three: a worker takes some 37, a layer 17. */
 #define FOR_NONE "30"
@@ -64,33 +64,22 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void start_list(rig *r, child *c, const char *const *first, va_list args)
-{
-    const char *argv[MAX_ARGS];
-    size_t n = 0;
-    for (; *first; first++) argv[n++] = *first;
-    do argv[n] = va_arg(args, const char *);
-    while (argv[n++]);
-    child_end(c);
-    assert_true(child_start(c, argv, NULL, r->dir.path));
-}
-
 static void start_worker(rig *r, int i, const char *name, ...)
 {
-    const char *const first[] = {WORKER, "--connect", r->address, "--name", name, "-t", "1", NULL};
+    const char *const first[] = {"--connect", r->address, "--name", name, "-t", "1", NULL};
     va_list args;
     va_start(args, name);
-    start_list(r, &r->workers[i], first, args);
+    start_child(&r->workers[i], r->dir.path, WORKER, first, args);
     va_end(args);
 }
 
 static void start_answer(rig *r, ...)
 {
-    const char *const first[] = {YLLAMA,   "run", "-m",      r->model, "-p", "abc",       "-n", "300", "--ignore-eos",
-                                 "--seed", "7",   "--draft", "none",   "-v", "--timeout", "2",  NULL};
+    const char *const first[] = {"run",    "-m", r->model,  "-p",   "abc", "-n",        "300", "--ignore-eos",
+                                 "--seed", "7",  "--draft", "none", "-v",  "--timeout", "2",   NULL};
     va_list args;
     va_start(args, r);
-    start_list(r, &r->coordinator, first, args);
+    start_child(&r->coordinator, r->dir.path, YLLAMA, first, args);
     va_end(args);
 }
 
@@ -99,10 +88,10 @@ static void compute_logits(rig *r, uint8_t logits[LOGIT_BYTES], ...)
 {
     char path[SCRATCH_PATH_BYTES];
     scratch_dir_path(&r->dir, path, "logits");
-    const char *const first[] = {YLLAMA, "logits", "-m", r->model, "--tokens", "1 5 9 200 31 7 300", "-o", path, "-v", NULL};
+    const char *const first[] = {"logits", "-m", r->model, "--tokens", "1 5 9 200 31 7 300", "-o", path, "-v", NULL};
     va_list args;
     va_start(args, logits);
-    start_list(r, &r->coordinator, first, args);
+    start_child(&r->coordinator, r->dir.path, YLLAMA, first, args);
     va_end(args);
     expect_end(&r->coordinator, 0, NULL);
     FILE *f = fopen(path, "r");
