@@ -281,6 +281,13 @@ const gguf_tensor *gguf_tensor_at(const gguf *g, size_t i)
     return g->tensors[i];
 }
 
+size_t gguf_tensor_number(const gguf *g, const gguf_tensor *t)
+{
+    size_t i = 0, n = gguf_n_tensors(g);
+    while (i < n && g->tensors[i] != t) i++;
+    return i;
+}
+
 static int compare_name_to_tensor(const void *name, const void *tensor)
 {
     return strcmp(name, (*(const gguf_tensor *const *)tensor)->name);

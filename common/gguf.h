@@ -107,6 +107,7 @@ yl_status gguf_get_i32s(const gguf *g, const char *key, int32_t **out, size_t *n
 
 size_t gguf_n_tensors(const gguf *g);
 const gguf_tensor *gguf_tensor_at(const gguf *g, size_t i);
+size_t gguf_tensor_number(const gguf *g, const gguf_tensor *t); /* i of gguf_tensor_at; gguf_n_tensors: it is not of this model */
 const gguf_tensor *gguf_find_tensor(const gguf *g, const char *name); /* NULL: not there */
 
 /* Tells the kernel that the pages of a tensor will be read soon / are not needed any more. Advice only. */

@@ -27,18 +27,11 @@ struct weight_hashes {
 
 static const uint8_t UNKNOWN[TILE_CACHE_HASH_BYTES];
 
-static size_t number_of(const weight_hashes *h, const gguf_tensor *t)
-{
-    size_t i = 0;
-    while (i < h->n && h->list[i].tensor != t) i++;
-    return i;
-}
-
 /* Where hashes are kept is of no concern to the run: it goes on without. */
 static void keep(weight_hashes *h)
 {
     for (size_t i = 0; i < h->n_unknown; i++) {
-        size_t number = number_of(h, h->unknown[i].tensor);
+        size_t number = gguf_tensor_number(h->model, h->unknown[i].tensor);
         memcpy(h->list[number].hash, h->unknown[i].hash, sizeof h->unknown[i].hash);
         if (h->index) tile_cache_index_set(h->index, number, h->unknown[i].hash);
     }
@@ -136,6 +129,6 @@ bool weight_hashes_are_done(const weight_hashes *h)
 
 const uint8_t *weight_hashes_get(const weight_hashes *h, const gguf_tensor *t)
 {
-    size_t i = number_of(h, t);
+    size_t i = gguf_tensor_number(h->model, t);
     return i < h->n && memcmp(h->list[i].hash, UNKNOWN, sizeof UNKNOWN) != 0 ? h->list[i].hash : NULL;
 }

@@ -67,7 +67,7 @@ static yl_status list_unhashed(native_cache *c, yl_error *err)
     for (uint32_t i = 0; i < c->units.n; i++) {
         const native_unit *u = &c->units.list[i];
         for (uint32_t k = 0; k < u->head.n_tensors && native_unit_is_complete(u); k++) {
-            if (tile_cache_index_get(c->index, native_tensor_number(c->model, u->sources[k]))) continue;
+            if (tile_cache_index_get(c->index, gguf_tensor_number(c->model, u->sources[k]))) continue;
             c->to_hash[c->n_to_hash++] = (tensor_hash){.model = c->model, .tensor = u->sources[k]};
         }
     }
@@ -80,7 +80,7 @@ static void step_hashing(native_cache *c)
 {
     if (!tensor_hashes_step(c->hashes)) return;
     for (size_t i = 0; i < c->n_to_hash; i++)
-        tile_cache_index_set(c->index, native_tensor_number(c->model, c->to_hash[i].tensor), c->to_hash[i].hash);
+        tile_cache_index_set(c->index, gguf_tensor_number(c->model, c->to_hash[i].tensor), c->to_hash[i].hash);
     yl_error cause;
     if (tile_cache_index_save(c->index, &cause)) say(c, 2, "%s", cause.msg); /* making a file will tell */
     c->phase = OPENING;

@@ -93,19 +93,12 @@ uint32_t native_unit_tensor(const native_unit *u, tensor_role role)
     return k;
 }
 
-size_t native_tensor_number(const gguf *model, const gguf_tensor *t)
-{
-    size_t i = 0;
-    while (gguf_tensor_at(model, i) != t) i++;
-    return i;
-}
-
 yl_status native_unit_set_key(native_unit *u, const gguf *model, const tile_cache_index *index, yl_error *err)
 {
     uint8_t hashes[TILE_CACHE_MAX_TENSORS][TILE_CACHE_HASH_BYTES];
     for (uint32_t i = 0; i < u->head.n_tensors; i++) {
         const gguf_tensor *t = u->sources[i];
-        const uint8_t *own = index && t ? tile_cache_index_get(index, native_tensor_number(model, t)) : NULL;
+        const uint8_t *own = index && t ? tile_cache_index_get(index, gguf_tensor_number(model, t)) : NULL;
         if (!own && !u->has_hash[i]) return YL_OK;
         if (own && u->has_hash[i] && memcmp(own, u->hashes[i], sizeof u->hashes[i]) != 0)
             return yl_fail(

@@ -42,8 +42,6 @@ void native_units_clear(native_units *u); /* closes the files, too */
 bool native_unit_is_complete(const native_unit *u);
 /* Its tensor of that role: there is one. */
 uint32_t native_unit_tensor(const native_unit *u, tensor_role role);
-/* The number of a tensor in its model. */
-size_t native_tensor_number(const gguf *model, const gguf_tensor *t);
 
 /* Gives it its key, if all hashes are known: from index (NULL: there is none), where those of the worker's own model are, or else
  * from ASSIGN. YL_EFORMAT: the two are known and differ. */
