@@ -11,7 +11,7 @@ enum { SHA256_BYTES = 32 };
 
 typedef struct sha256 sha256;
 
-/* Nothing below allocates. YL_ENOMEM. */
+/* It has begun. Nothing below allocates. YL_ENOMEM: *out is NULL. */
 yl_status sha256_new(sha256 **out, yl_error *err);
 void sha256_free(sha256 *h);
 

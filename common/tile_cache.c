@@ -4,12 +4,12 @@
  * anew, and compare. No offset or size of a file is ever believed. */
 #include "tile_cache.h"
 
-#include <openssl/evp.h>
 #include <string.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "bytes.h"
+#include "sha256.h"
 #include "tile.h"
 
 static const uint8_t MAGIC[8] = "YLTILES\n";
@@ -106,38 +106,36 @@ yl_status tile_cache_plan(tile_cache_head *h, yl_error *err)
 
 /* ---- key ---- */
 
-static void hash_u32(EVP_MD_CTX *md, uint32_t v)
+static void hash_u32(sha256 *hash, uint32_t v)
 {
-    EVP_DigestUpdate(md, &v, sizeof v);
+    sha256_add(hash, &v, sizeof v);
 }
 
-static void hash_u64(EVP_MD_CTX *md, uint64_t v)
+static void hash_u64(sha256 *hash, uint64_t v)
 {
-    EVP_DigestUpdate(md, &v, sizeof v);
+    sha256_add(hash, &v, sizeof v);
 }
 
 yl_status tile_cache_set_key(tile_cache_head *h, const uint8_t (*hashes)[TILE_CACHE_HASH_BYTES], yl_error *err)
 {
     static const char WHAT[] = "yllama tiles";
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    if (!md || !EVP_DigestInit_ex(md, EVP_sha256(), NULL)) {
-        EVP_MD_CTX_free(md);
-        return yl_fail(err, YL_ENOMEM, "no memory for a SHA-256");
-    }
-    EVP_DigestUpdate(md, WHAT, sizeof WHAT - 1);
-    hash_u32(md, TILE_CACHE_VERSION);
-    hash_u32(md, TILE_LAYOUT_VERSION);
-    hash_u32(md, h->n_tensors);
+    sha256 *hash;
+    yl_status status = sha256_new(&hash, err);
+    if (status) return status;
+    sha256_add(hash, WHAT, sizeof WHAT - 1);
+    hash_u32(hash, TILE_CACHE_VERSION);
+    hash_u32(hash, TILE_LAYOUT_VERSION);
+    hash_u32(hash, h->n_tensors);
     for (uint32_t i = 0; i < h->n_tensors; i++) {
         const tile_cache_tensor *t = &h->tensors[i];
-        hash_u32(md, (uint32_t)t->role);
-        hash_u32(md, (uint32_t)t->type);
-        hash_u64(md, t->n_rows);
-        hash_u64(md, t->n_cols);
-        EVP_DigestUpdate(md, hashes[i], TILE_CACHE_HASH_BYTES);
+        hash_u32(hash, (uint32_t)t->role);
+        hash_u32(hash, (uint32_t)t->type);
+        hash_u64(hash, t->n_rows);
+        hash_u64(hash, t->n_cols);
+        sha256_add(hash, hashes[i], TILE_CACHE_HASH_BYTES);
     }
-    EVP_DigestFinal_ex(md, h->key, NULL);
-    EVP_MD_CTX_free(md);
+    sha256_end(hash, h->key);
+    sha256_free(hash);
     return YL_OK;
 }
 

@@ -14,13 +14,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "bytes.h"
+#include "sha256.h"
 #include "tile_cache_internal.h"
 
 enum { AT_HASH = 8, AT_VERSION = 16, AT_N = 20, AT_STATE = 24, AT_HASHES = 56, VERSION = 1, NAME_BYTES = 32 + 8 };
@@ -37,7 +37,7 @@ struct tile_cache_index {
 
 /* ---- the state of a model's files ---- */
 
-static yl_status hash_files(EVP_MD_CTX *md, const gguf *model, yl_error *err)
+static yl_status hash_files(sha256 *hash, const gguf *model, yl_error *err)
 {
     for (uint32_t i = 0; i < gguf_n_parts(model); i++) {
         struct stat st;
@@ -45,19 +45,19 @@ static yl_status hash_files(EVP_MD_CTX *md, const gguf *model, yl_error *err)
             return yl_fail(err, YL_EIO, "%s: cannot be looked at: %s", gguf_part_path(model, i), strerror(errno));
         uint64_t facts[] = {(uint64_t)st.st_dev, (uint64_t)st.st_ino, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec,
                             (uint64_t)st.st_mtim.tv_nsec};
-        EVP_DigestUpdate(md, facts, sizeof facts);
+        sha256_add(hash, facts, sizeof facts);
     }
     return YL_OK;
 }
 
 static yl_status state_of(uint8_t out[TILE_CACHE_HASH_BYTES], const gguf *model, const uint8_t *model_id, yl_error *err)
 {
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    yl_status status = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) ? YL_OK : yl_fail(err, YL_ENOMEM, "no memory for a SHA-256");
-    if (!status) EVP_DigestUpdate(md, model_id, MODEL_IDENTITY_BYTES);
-    if (!status) status = hash_files(md, model, err);
-    if (!status) EVP_DigestFinal_ex(md, out, NULL);
-    EVP_MD_CTX_free(md);
+    sha256 *hash;
+    yl_status status = sha256_new(&hash, err);
+    if (!status) sha256_add(hash, model_id, MODEL_IDENTITY_BYTES);
+    if (!status) status = hash_files(hash, model, err);
+    if (!status) sha256_end(hash, out);
+    sha256_free(hash);
     return status;
 }
 
